@@ -1,0 +1,61 @@
+// Package runtime is the engine seam at the height of a task: "run this task, with this network identity".
+// internal/runtime/ctrd implements it over containerd, internal/runtime/fake in memory; both pass the suite in
+// internal/runtime/contract.
+//
+// A task goes through the engine in this order; every step may be repeated after a crash, by whoever comes next:
+//
+//	Prepare(image)…  content present and unpacked
+//	Create(spec)     all containers created, none started; the processes exist but have not begun
+//	Start(id)        all containers running
+//	Stop(id, c, "")  the stop signal, once per container; later Kill(id, c)
+//	Remove(id)       nothing of it is left
+//
+// What is true is always what List says. Events only say when to look.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"iter"
+)
+
+// Errors that a caller tells apart with errors.Is; all others are worth trying again later.
+var (
+	// ErrNoImage: the content of the image is not (wholly) in the store.
+	ErrNoImage = errors.New("image is not in the content store")
+	// ErrUnrunnable: the specification cannot be run as it is, by this image on this machine; trying again is no use.
+	ErrUnrunnable = errors.New("cannot be run")
+	// ErrNotFound: no such task, or no such container in it.
+	ErrNotFound = errors.New("not found")
+)
+
+// Engine runs tasks. Its methods may be called at the same time by many; calls about one task wait for each other.
+type Engine interface {
+	// Prepare makes sure that the content of the image is present and unpacked for this machine's platform.
+	// It takes long only the first time. Create does the same for what is missing.
+	Prepare(ctx context.Context, image Image) error
+	// Create creates all containers of the task and starts none. Repeating it completes what a killed
+	// predecessor began and leaves finished containers alone. A failed Create may leave parts: Remove takes them away.
+	Create(ctx context.Context, spec TaskSpec) error
+	// Start starts those containers of the task that are created. ErrNotFound when there is no such task.
+	Start(ctx context.Context, taskID string) error
+	// StartContainer starts one container, for those who order them (dependsOn). It is no error when it runs or
+	// ran already.
+	StartContainer(ctx context.Context, taskID, container string) error
+	// Stop sends a container the stop signal: signal, or when it is empty the image's STOPSIGNAL, or SIGTERM.
+	// A container that was never started is killed. It is no error when the container or the task is gone.
+	Stop(ctx context.Context, taskID, container, signal string) error
+	// Kill sends SIGKILL. It is no error when the container or the task is gone.
+	Kill(ctx context.Context, taskID, container string) error
+	// Remove kills what runs and removes everything of the task. It is no error when nothing is there.
+	Remove(ctx context.Context, taskID string) error
+	// List is the truth: all tasks of this engine, also those that a predecessor started, sorted by ID.
+	List(ctx context.Context) ([]TaskState, error)
+	// Events yields hints until ctx ends. It survives the engine's own restarts.
+	Events(ctx context.Context) iter.Seq2[Event, error]
+}
+
+// Event says that List may say something new.
+type Event struct {
+	TaskID string // "": anything may have changed, look at all of it
+}

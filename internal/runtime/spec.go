@@ -1,0 +1,58 @@
+package runtime
+
+// Image names content in the store.
+type Image struct {
+	Digest    string // of a manifest or an index ("sha256:…")
+	MediaType string // "" = find out
+	Size      int64  // bytes of the manifest; 0 = find out
+	Name      string // for messages and labels only
+}
+
+// TaskSpec is what a task needs to run.
+type TaskSpec struct {
+	ID         string          // 32 hex digits
+	Netns      string          // path of its network namespace; "" = a new one with nothing but lo
+	CPU        int             // units, 1024 = 1 vCPU; hard limit of the whole task by CFS quota; 0 = none
+	Memory     int64           // bytes; hard limit of the whole task; 0 = none
+	Hostname   string          // "" = the first 12 digits of ID
+	Resolv     string          // contents of /etc/resolv.conf
+	Hosts      string          // contents of /etc/hosts
+	Containers []ContainerSpec // names differ
+}
+
+// ContainerSpec is one container of a task.
+type ContainerSpec struct {
+	Name  string // 1 to 255 letters, digits, - and _, as ECS allows
+	Image Image
+
+	// EntryPoint and Command: nil = the image's. As in Docker an EntryPoint of one's own drops the image's CMD.
+	EntryPoint, Command []string
+	Env                 []string // "NAME=value"; overrides the image's, the last one of a name wins
+	User                string   // "", "uid", "uid:gid", "name", "name:group"; "" = the image's
+	WorkingDir          string   // "" = the image's, or /; created when missing
+	ReadonlyRoot        bool
+
+	CPU      int       // shares, relative to the machine's other containers; 0 = 2, the least
+	Memory   int64     // bytes, hard limit; 0 = the task's
+	Nofile   [2]uint64 // soft, hard; zero = 65535, 65535 (Fargate's)
+	PidsMax  int64     // 0 = DefaultPidsMax
+	ShmBytes int64     // size of /dev/shm; 0 = 64 MiB (Docker's)
+
+	CapAdd, CapDrop []string // "SYS_PTRACE" or "CAP_SYS_PTRACE", "ALL"; on top of Docker's default set
+	// NewPrivileges lets set-user-ID programs (sudo, ping) gain privileges; false = no_new_privs is set.
+	NewPrivileges bool
+	InitProcess   bool // a process 1 that forwards signals and reaps zombies, the command as its child
+
+	Log Log
+}
+
+// DefaultPidsMax is how many processes and threads a container may have when its specification does not say.
+// A limit guards the machine against fork bombs; a JVM with thousands of threads fits.
+const DefaultPidsMax = 8192
+
+// Log says where a container's standard output and standard error go.
+type Log struct {
+	Dir string // segment directory of the stream, made when missing; "" = discard
+	// MaxLine: longer lines are split, bytes. 0 = 16384, as Docker does.
+	MaxLine int
+}
