@@ -51,7 +51,8 @@ type Engine interface {
 	Remove(ctx context.Context, taskID string) error
 	// List is the truth: all tasks of this engine, also those that a predecessor started, sorted by ID.
 	List(ctx context.Context) ([]TaskState, error)
-	// Events yields hints until ctx ends. It survives the engine's own restarts.
+	// Events yields hints until ctx ends; the first, an empty one, as soon as it listens. It survives the engine's own
+	// restarts.
 	Events(ctx context.Context) iter.Seq2[Event, error]
 }
 

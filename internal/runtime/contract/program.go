@@ -1,0 +1,51 @@
+// Package contract is the suite that every runtime.Engine passes.
+package contract
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/runtime"
+	"github.com/lotse-project/lotse/internal/runtime/fake"
+)
+
+// The suite's image has one program as its entry point; its arguments tell it what to do. A real one behaves as
+// Program describes it for the fake.
+//
+//	exit N          exit with N at once
+//	sleep MS        sleep so many milliseconds, exit with 0
+//	serve [N]       run until SIGTERM, then exit with N (default 0)
+//	deaf            ignore SIGTERM and SIGINT
+//	stopsig         run until SIGUSR1, then exit with 7
+//	hog             allocate memory until the kernel kills it
+//
+// Program is the fake's view of it.
+func Program(_ runtime.TaskSpec, c runtime.ContainerSpec) (fake.Program, error) {
+	args := c.Command
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	number := func() int {
+		if len(args) < 2 {
+			return 0
+		}
+		n, _ := strconv.Atoi(args[1])
+		return n
+	}
+	switch args[0] {
+	case "exit":
+		return fake.Program{Exits: true, ExitCode: number()}, nil
+	case "sleep":
+		return fake.Program{Exits: true, After: time.Duration(number()) * time.Millisecond}, nil
+	case "serve":
+		return fake.Program{OnSignal: map[string]int{"SIGTERM": number()}}, nil
+	case "deaf":
+		return fake.Program{}, nil
+	case "stopsig":
+		return fake.Program{OnSignal: map[string]int{"SIGUSR1": 7}}, nil
+	case "hog":
+		return fake.Program{Exits: true, OOM: true}, nil
+	}
+	return fake.Program{}, fmt.Errorf("program %q: %w", args[0], runtime.ErrUnrunnable)
+}
