@@ -1,0 +1,234 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// A View is what plan decides from: one service at one moment.
+type View struct {
+	Desired        int
+	MinimumHealthy int              // percent
+	Maximum        int              // percent
+	Deployments    []DeploymentView // newest first; the first is PRIMARY
+	Tasks          []TaskView       // that are not STOPPED
+}
+
+// A DeploymentView is a deployment that is not Gone.
+type DeploymentView struct {
+	ID        string
+	Completed bool
+	Failed    bool          // the circuit breaker has ended it
+	Wait      time.Duration // the start throttle: no launch before this has passed
+}
+
+// A TaskView is a task on its way up, serving, or on its way down.
+type TaskView struct {
+	ID, Deployment string
+	CreatedAt      time.Time
+	Stopping       bool // told to stop, or ended by itself
+	Healthy        bool // counts for the lower bound
+	Failed         bool // fails its health checks: to be replaced
+}
+
+// A Plan is what to do now. Doing it twice is harmless: it is made anew from what is then there.
+type Plan struct {
+	Start []Start
+	Stop  []Stop
+	// Blocked: the bounds allow neither a start nor a stop although a rollout is under way.
+	Blocked bool
+	// Again is when to look again although nothing has changed; 0: not needed.
+	Again time.Duration
+}
+
+// Start launches Count tasks of a deployment.
+type Start struct {
+	Deployment string
+	Count      int
+}
+
+// Stop ends a task.
+type Stop struct {
+	Task   string
+	Reason StopReason
+}
+
+// A StopReason says why the scheduler stops a task.
+type StopReason int
+
+const (
+	ScaleIn   StopReason = iota // no longer wanted, or replaced by a newer deployment
+	Unhealthy                   // failed its health checks
+)
+
+// lowerBound is how many tasks stay healthy: ceil(desired × minimumHealthyPercent).
+// Source: DG deployment-type-ecs. Desired 3 at 50 %: 2.
+func lowerBound(desired, percent int) int { return (desired*percent + 99) / 100 }
+
+// upperBound is how many tasks may be there: floor(desired × maximumPercent). Desired 1 at 150 %: 1.
+func upperBound(desired, percent int) int { return desired * percent / 100 }
+
+// plan decides. Every cycle it starts what fits below the upper bound and stops what can go
+// without falling below the lower one:
+//
+//	desired 2, min 100, max 200, old ●●      → start 2 new    (2 + 2 = upper 4)
+//	                             old ●● new ○○ → wait            (stopping one leaves 1 < lower 2)
+//	                             old ●● new ●● → stop both old   (2 healthy new remain)
+func plan(v View) Plan {
+	if len(v.Deployments) == 0 {
+		return Plan{}
+	}
+	var p Plan
+	lower, upper := lowerBound(v.Desired, v.MinimumHealthy), upperBound(v.Desired, v.Maximum)
+	primary := v.Deployments[0]
+	sound, failing, olds := split(v.Tasks, primary.ID)
+	active := len(sound) + len(failing) + len(olds)
+	stop := func(t TaskView, why StopReason) {
+		p.Stop = append(p.Stop, Stop{t.ID, why})
+		active--
+	}
+
+	// 1. Scale in: of the primary's sound tasks, keep desired.
+	for len(sound) > v.Desired {
+		stop(sound[0], ScaleIn)
+		sound = sound[1:]
+	}
+	healthyNew, healthyOld := countHealthy(sound), countHealthy(olds)
+
+	// 2. What fails goes when it is replaced. Without room for the replacement it goes first, one at a time.
+	for _, t := range failing {
+		if healthyNew >= v.Desired {
+			stop(t, Unhealthy)
+		} else if active >= upper && len(sound)+len(failing) >= v.Desired {
+			stop(t, Unhealthy)
+			break
+		}
+	}
+
+	// 3. Start of the primary what fits.
+	wantNew := v.Desired - len(sound)
+	if n := min(wantNew, upper-active); n > 0 && !primary.Failed {
+		if primary.Wait > 0 {
+			p.Again = primary.Wait
+		} else {
+			p.Start = append(p.Start, Start{primary.ID, n})
+			active += n
+		}
+	}
+
+	// 4. Old tasks go as far as the lower bound allows; those that serve nobody go first. A failed
+	// deployment without rollback leaves everything as it is.
+	served := newestCompleted(v)
+	if !primary.Failed || v.Desired == 0 {
+		spare := healthyNew + healthyOld - lower
+		kept := olds[:0:0]
+		for _, t := range olds {
+			young := !t.Healthy && !t.Failed && t.Deployment == served && spare < 0 // makes good a loss
+			if t.Healthy && spare <= 0 || young {
+				kept = append(kept, t)
+				continue
+			}
+			stop(t, ScaleIn)
+			if t.Healthy {
+				spare--
+			}
+		}
+		olds = kept
+	}
+
+	// 5. While the new deployment isn't up, losses of the old one are made good with its own
+	// revision, so that the lower bound holds.
+	if served != "" && served != primary.ID {
+		keep := lower
+		if primary.Failed {
+			keep = v.Desired
+		}
+		if n := min(keep-healthyNew-len(olds), upper-active); n > 0 {
+			p.Start = append(p.Start, Start{served, n})
+			active += n
+		}
+	}
+	p.Blocked = len(p.Start)+len(p.Stop) == 0 && p.Again == 0 && !primary.Failed && len(olds) > 0 && wantNew > 0 && len(sound) == 0 && active >= upper
+	return p
+}
+
+// settled reports whether the primary deployment is done: desired healthy tasks of its own and
+// nothing else, stopping tasks of older deployments included.
+func settled(v View) bool {
+	if len(v.Deployments) == 0 {
+		return false
+	}
+	n := 0
+	for _, t := range v.Tasks {
+		if t.Deployment != v.Deployments[0].ID {
+			return false
+		}
+		if t.Stopping {
+			continue
+		}
+		if !t.Healthy {
+			return false
+		}
+		n++
+	}
+	return n == v.Desired
+}
+
+// Private
+
+// split sorts the tasks that were not told to stop: the primary's sound and failing ones, and
+// those of older deployments; in each list what can best be spared comes first.
+func split(ts []TaskView, primary string) (sound, failing, olds []TaskView) {
+	for _, t := range ts {
+		switch {
+		case t.Stopping:
+		case t.Deployment != primary:
+			olds = append(olds, t)
+		case t.Failed:
+			failing = append(failing, t)
+		default:
+			sound = append(sound, t)
+		}
+	}
+	for _, l := range [][]TaskView{sound, failing, olds} {
+		leastUseful(l)
+	}
+	return sound, failing, olds
+}
+
+func countHealthy(ts []TaskView) int {
+	n := 0
+	for _, t := range ts {
+		if t.Healthy {
+			n++
+		}
+	}
+	return n
+}
+
+// leastUseful sorts failing tasks first, then those not yet healthy, then the youngest.
+func leastUseful(ts []TaskView) {
+	rank := func(t TaskView) int {
+		switch {
+		case t.Failed:
+			return 0
+		case !t.Healthy:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(ts, func(a, b TaskView) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// newestCompleted is the deployment that served last: "" when none has completed.
+func newestCompleted(v View) string {
+	for _, d := range v.Deployments {
+		if d.Completed {
+			return d.ID
+		}
+	}
+	return ""
+}

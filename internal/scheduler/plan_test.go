@@ -1,0 +1,198 @@
+package scheduler
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// tasks reads a picture: one task a letter, n/o its deployment, capital when healthy, ! after a
+// failing one, - after a stopping one.
+func tasks(picture string) []TaskView {
+	var out []TaskView
+	for i, r := range picture {
+		switch r {
+		case '!':
+			out[len(out)-1].Failed, out[len(out)-1].Healthy = true, false
+		case '-':
+			out[len(out)-1].Stopping = true
+		default:
+			t := TaskView{ID: fmt.Sprintf("t%d", i), Deployment: "new", CreatedAt: time.Unix(int64(i), 0)}
+			if r == 'o' || r == 'O' {
+				t.Deployment = "old"
+			}
+			t.Healthy = r == 'N' || r == 'O'
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+var (
+	rollout = []DeploymentView{{ID: "new"}, {ID: "old", Completed: true}}
+	steady  = []DeploymentView{{ID: "new", Completed: true}}
+	failed  = []DeploymentView{{ID: "new", Failed: true}, {ID: "old", Completed: true}}
+)
+
+func TestPlan(t *testing.T) {
+	for _, tc := range []struct {
+		name              string
+		desired, min, max int
+		deployments       []DeploymentView
+		tasks             string
+		want              Plan
+	}{
+		{"first start", 2, 100, 200, []DeploymentView{{ID: "new"}}, "", Plan{Start: []Start{{"new", 2}}}},
+		{"nothing to do", 2, 100, 200, steady, "NN", Plan{}},
+		{"rollout begins within the upper bound", 2, 100, 200, rollout, "OO", Plan{Start: []Start{{"new", 2}}}},
+		{"rollout waits for health", 2, 100, 200, rollout, "OOnn", Plan{}},
+		{"an old one goes for each healthy new one", 2, 100, 200, rollout, "OONn", Plan{Stop: []Stop{{"t1", ScaleIn}}}},
+		{"all old ones go", 2, 100, 200, rollout, "OONN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t0", ScaleIn}}}},
+		{"stopping ones count neither way", 2, 100, 200, rollout, "O-O-NN", Plan{}},
+		{"half may go first", 4, 50, 100, rollout, "OOOO", Plan{Stop: []Stop{{"t3", ScaleIn}, {"t2", ScaleIn}}}},
+		{"and make room", 4, 50, 100, rollout, "OO", Plan{Start: []Start{{"new", 2}}}},
+		{"bounds that block", 1, 100, 150, rollout, "O", Plan{Blocked: true}},
+		{"scale in: the unhealthy, then the youngest", 1, 100, 200, steady, "NnN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t2", ScaleIn}}}},
+		{"scale out", 3, 100, 200, steady, "N", Plan{Start: []Start{{"new", 2}}}},
+		{"a failing task is replaced first", 2, 100, 200, steady, "NN!", Plan{Start: []Start{{"new", 1}}}},
+		{"and goes when its replacement is healthy", 2, 100, 200, steady, "NN!N", Plan{Stop: []Stop{{"t1", Unhealthy}}}},
+		{"without room it goes first", 2, 50, 100, steady, "NN!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t1", Unhealthy}}}},
+		{"one at a time", 2, 0, 100, steady, "N!N!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t2", Unhealthy}}}},
+		{"an old loss is made good while the new isn't up", 2, 100, 200, rollout, "Onn", Plan{Start: []Start{{"old", 1}}}},
+		{"which is kept while it is needed", 2, 100, 200, rollout, "Oonn", Plan{}},
+		{"a failed deployment launches nothing and stops nothing", 2, 100, 200, failed, "OOn", Plan{}},
+		{"the throttle waits", 1, 100, 200, []DeploymentView{{ID: "new", Wait: time.Second}}, "", Plan{Again: time.Second}},
+		{"deleted", 0, 100, 200, rollout, "OOnN", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t3", ScaleIn}, {"t1", ScaleIn}, {"t0", ScaleIn}}}},
+		{"a third deployment drops the half-started second", 2, 100, 200,
+			[]DeploymentView{{ID: "newest"}, {ID: "new"}, {ID: "old", Completed: true}}, "OOnn",
+			Plan{Stop: []Stop{{"t3", ScaleIn}, {"t2", ScaleIn}}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := plan(View{tc.desired, tc.min, tc.max, tc.deployments, tasks(tc.tasks)})
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("plan(%q) (-want +got):\n%s", tc.tasks, d)
+			}
+		})
+	}
+}
+
+func TestBounds(t *testing.T) {
+	for _, tc := range []struct{ desired, percent, lower, upper int }{
+		{1, 100, 1, 1}, {1, 150, 2, 1}, {3, 50, 2, 1}, {4, 50, 2, 2}, {4, 200, 8, 8}, {0, 200, 0, 0},
+	} {
+		if l, u := lowerBound(tc.desired, tc.percent), upperBound(tc.desired, tc.percent); l != tc.lower || u != tc.upper {
+			t.Errorf("bounds(%d, %d%%) = %d, %d; want %d, %d", tc.desired, tc.percent, l, u, tc.lower, tc.upper)
+		}
+	}
+}
+
+// A world of tasks follows the plan. Whatever happens in it, a stop never takes the healthy
+// tasks below the lower bound, and a start never goes above the upper one; left alone it settles.
+func TestPlan_KeepsItsBoundsAndSettles(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := View{
+			Desired:        rapid.IntRange(0, 6).Draw(t, "desired"),
+			MinimumHealthy: rapid.SampledFrom([]int{0, 50, 66, 100}).Draw(t, "min"),
+			Maximum:        rapid.SampledFrom([]int{100, 150, 200}).Draw(t, "max"),
+			Deployments:    []DeploymentView{{ID: "d0"}},
+		}
+		next, n := 1, 0
+		step := func() Plan {
+			lower, upper := lowerBound(v.Desired, v.MinimumHealthy), upperBound(v.Desired, v.Maximum)
+			before, active := healthy(v.Tasks), activeCount(v.Tasks)
+			p := plan(v)
+			for _, s := range p.Stop {
+				for i := range v.Tasks {
+					if v.Tasks[i].ID == s.Task {
+						if v.Tasks[i].Stopping {
+							t.Fatalf("stopped %s twice", s.Task)
+						}
+						v.Tasks[i].Stopping = true
+					}
+				}
+			}
+			for _, s := range p.Start {
+				for range s.Count {
+					n++
+					v.Tasks = append(v.Tasks, TaskView{ID: fmt.Sprint("t", n), Deployment: s.Deployment, CreatedAt: time.Unix(int64(n), 0)})
+				}
+			}
+			if after := healthy(v.Tasks); after < before && after < lower {
+				t.Fatalf("healthy %d → %d below the lower bound %d: %+v", before, after, lower, p)
+			}
+			if now := activeCount(v.Tasks); now > active && now > upper {
+				t.Fatalf("active %d → %d above the upper bound %d: %+v", active, now, upper, p)
+			}
+			if v.Tasks != nil && settled(v) {
+				v.Deployments = v.Deployments[:1]
+				v.Deployments[0].Completed = true
+			}
+			return p
+		}
+		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+			switch rapid.IntRange(0, 6).Draw(t, "happens") {
+			case 0:
+				v.Deployments = append([]DeploymentView{{ID: fmt.Sprint("d", next)}}, v.Deployments...)
+				next++
+			case 1:
+				v.Desired = rapid.IntRange(0, 6).Draw(t, "newDesired")
+			case 2, 3:
+				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed = true, false })
+			case 4:
+				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed = false, true })
+			case 5:
+				pick(t, v.Tasks, func(k *TaskView) { k.Stopping, k.Healthy = true, false })
+			}
+			step()
+		}
+		// Left alone: every task becomes healthy, every stopping one goes.
+		stuck := lowerBound(v.Desired, v.MinimumHealthy) >= v.Desired && upperBound(v.Desired, v.Maximum) <= v.Desired
+		for range 60 {
+			kept := v.Tasks[:0]
+			for _, k := range v.Tasks {
+				if !k.Stopping {
+					k.Healthy, k.Failed = true, false
+					kept = append(kept, k)
+				}
+			}
+			v.Tasks = kept
+			step()
+		}
+		if !stuck && !settled(v) {
+			t.Fatalf("did not settle: %+v", v)
+		}
+	})
+}
+
+func pick(t *rapid.T, ts []TaskView, change func(*TaskView)) {
+	if len(ts) == 0 {
+		return
+	}
+	k := &ts[rapid.IntRange(0, len(ts)-1).Draw(t, "task")]
+	if !k.Stopping {
+		change(k)
+	}
+}
+
+func healthy(ts []TaskView) int {
+	n := 0
+	for _, k := range ts {
+		if k.Healthy && !k.Stopping {
+			n++
+		}
+	}
+	return n
+}
+
+func activeCount(ts []TaskView) int {
+	n := 0
+	for _, k := range ts {
+		if !k.Stopping {
+			n++
+		}
+	}
+	return n
+}
