@@ -1,0 +1,163 @@
+// Package lbconfig is what the control plane and the load balancer say to each other: the snapshot of all balancers
+// and target groups that the one writes, the status that the other reports, and the file and the socket they pass
+// them through.
+//
+// A snapshot is complete and immutable. The writer first saves it (Save: beside, synced, renamed), then tells the
+// balancer (Client.Put). A balancer that starts with nobody there serves the saved one.
+//
+//	s := lbconfig.Snapshot{Rev: 7, Balancers: …, Groups: …}
+//	err := lbconfig.Save(path, s)
+//	st, err := client.Put(ctx, s)           // applied: listeners are bound, rules are in force
+//	st, err = client.Status(ctx, st.Seq)    // waits for the next change
+package lbconfig
+
+import (
+	"net/netip"
+	"time"
+)
+
+// The action types of a rule.
+const (
+	Forward       = "forward"
+	FixedResponse = "fixed-response"
+	RedirectTo    = "redirect"
+)
+
+// The condition fields of a rule.
+const (
+	PathPattern = "path-pattern"
+	HostHeader  = "host-header"
+)
+
+// Limits and defaults. Source: ALB user guide, quotas and attributes.
+const (
+	MaxPattern         = 128 // bytes of one pattern
+	MaxConditionValues = 5   // values of all conditions of a rule together
+	MaxWeight          = 999
+	MaxForwardGroups   = 5
+	DefaultIdleTimeout = 60 * time.Second
+)
+
+// Snapshot is everything a balancer process serves. Rev grows with every snapshot; an older one is refused.
+type Snapshot struct {
+	Rev       int64
+	Balancers []Balancer
+	Groups    []TargetGroup
+}
+
+// Balancer is one load balancer.
+type Balancer struct {
+	ARN, Name, DNSName, Scheme string
+
+	// Netns is the path of the VPC's namespace; "" is the namespace of the balancer process itself.
+	Netns string
+	// ENIs are the balancer's addresses inside Netns, one per subnet: it listens there and reaches its targets from
+	// there. The first one sends the health checks.
+	ENIs []netip.Addr
+	// Public are addresses in the host's namespace where it listens too.
+	Public []netip.Addr
+	// Front is the host:port, in the host's namespace, that balancers share and are told apart at by Names; "" for
+	// none. The front speaks for the listener on port 80, or if there is none the one with the lowest port.
+	Front string
+	// Names are the Host values, without a port and in any case, that Front answers for.
+	Names []string
+	// Ingress are the rules of its security groups, judged by client address at Public and Front. (At ENIs the
+	// packet filter judges.) None admits nobody.
+	Ingress []Allow
+	// IdleTimeout is how long a connection may carry no byte. 0 is 60 s.
+	IdleTimeout time.Duration
+	Listeners   []Listener
+}
+
+// Idle is IdleTimeout or its default.
+func (b *Balancer) Idle() time.Duration {
+	if b.IdleTimeout == 0 {
+		return DefaultIdleTimeout
+	}
+	return b.IdleTimeout
+}
+
+// Allow admits TCP clients in From to the ports Lo to Hi, both included.
+type Allow struct {
+	From   netip.Prefix
+	Lo, Hi uint16
+}
+
+// Listener is one HTTP port of a balancer, at all its addresses.
+type Listener struct {
+	ARN   string
+	Port  uint16
+	Rules []Rule // by priority; the last has no conditions: the default
+}
+
+// Rule is what happens to requests that fulfil all conditions.
+type Rule struct {
+	ARN        string
+	Conditions []Condition
+	Action     Action
+}
+
+// Condition holds when one of its values matches. In a value * stands for any characters, also none, and ? for one.
+type Condition struct {
+	Field  string // PathPattern or HostHeader
+	Values []string
+}
+
+// Action is one of Forward, FixedResponse, RedirectTo.
+type Action struct {
+	Type     string
+	Groups   []Weighted `json:",omitempty"`
+	Fixed    Fixed      `json:",omitzero"`
+	Redirect Redirect   `json:",omitzero"`
+}
+
+// Weighted is a target group with its share: Weight of the sum of weights, 0 to 999.
+type Weighted struct {
+	ARN    string
+	Weight int
+}
+
+// Fixed is an answer without a target. ContentType "" with a body is text/plain.
+type Fixed struct {
+	Status            int
+	ContentType, Body string
+}
+
+// Redirect sends the client elsewhere. Its strings may hold #{protocol}, #{host}, #{port}, #{path} (without the first
+// slash) and #{query}; an empty one is the placeholder of its name.
+type Redirect struct {
+	Protocol, Host, Port, Path, Query string
+	Status                            int // 301 or 302
+}
+
+// TargetGroup is a set of targets with one health check.
+type TargetGroup struct {
+	ARN, Name string
+	Health    HealthCheck
+	// Deregistration is how long requests may stay open at a draining target; what is open then is cut.
+	Deregistration time.Duration
+	Targets        []Target
+}
+
+// HealthCheck says how targets are examined. Without Enabled all are served unexamined.
+type HealthCheck struct {
+	Enabled  bool
+	Protocol string // HTTP, or TCP: a connection suffices
+	Port     string // "traffic-port" or a number
+	Path     string // HTTP only
+	Matcher  string // HTTP only: 200 · 200,202 · 200-399
+	// Interval is from the start of a check to the start of the next; Timeout covers connect and answer.
+	Interval, Timeout time.Duration
+	// Healthy and Unhealthy are the consecutive results that turn a target's state. A new one needs one success.
+	Healthy, Unhealthy int
+	// Strict keeps to AWS's timing: a new target too is examined once per interval only, and a draining one stays
+	// for the whole Deregistration. Otherwise both end as soon as they can.
+	Strict bool
+}
+
+// Target is one address of a group.
+type Target struct {
+	Addr     netip.AddrPort
+	Draining bool
+	Since    time.Time // registered, or draining since
+}
