@@ -125,6 +125,7 @@ func lifeOfATask(t *testing.T, s Subject) {
 	if c.Pid == 0 || c.StartedAt.Before(before) || !c.FinishedAt.IsZero() {
 		t.Errorf("running container = %+v, want a pid, a recent StartedAt, no FinishedAt", c)
 	}
+	settle()
 	if err := s.Engine.Stop(t.Context(), spec.ID, "c0", ""); err != nil {
 		t.Fatalf("Stop() = %v", err)
 	}
@@ -349,5 +350,6 @@ func sideBySide(t *testing.T, s Subject) {
 	s.Await(t, b.ID, "c0", runtime.Running)
 }
 
-// settle gives a signal handler the time to be installed, or a signal to do its work.
-func settle() { time.Sleep(100 * time.Millisecond) }
+// settle gives a process the time to install its signal handler (a signal before that is lost on a container's
+// first process), or a signal to do its work.
+func settle() { time.Sleep(150 * time.Millisecond) }
