@@ -229,7 +229,7 @@ func (w *Workflow) explain(ctx context.Context, t ecstypes.Task, exit int) error
 
 // lastLines are the end of a task's log.
 func (w *Workflow) lastLines(ctx context.Context, task string, n int32) []string {
-	out, err := w.Logs.GetLogEvents(ctx, &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(w.App.LogGroup()),
+	out, err := w.Clients.Logs.GetLogEvents(ctx, &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(w.App.LogGroup()),
 		LogStreamName: aws.String("lotse/" + w.App.Name + "/" + task), Limit: aws.Int32(n)})
 	if err != nil {
 		return nil
