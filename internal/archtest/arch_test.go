@@ -42,7 +42,7 @@ var rooms = map[string]room{
 	"network":          {nil, leaf},
 	"runtime":          {nil, leaf},
 	"runtime/fake":     {[]string{"runtime"}, "an engine in memory"},
-	"runtime/contract": {[]string{"runtime"}, "the suite of every engine"},
+	"runtime/contract": {[]string{"runtime", "runtime/fake"}, "the suite of every engine, tried on the fake"},
 	"runtime/ctrd":     {[]string{"oci", "runtime", "segment"}, "containerd's only home: engine and blob store"},
 	"oci":              {nil, leaf},
 	"oci/ocitest":      {[]string{"oci"}, "the suite of every blob store"},
