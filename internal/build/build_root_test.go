@@ -39,7 +39,7 @@ func TestBuild(t *testing.T) {
 
 // scratch: twice the same is the same image, and its config comes along.
 func (l *lab) scratch(ctx context.Context, t *testing.T) {
-	dir := context_(t, map[string]string{
+	dir := contextDir(t, map[string]string{
 		"Dockerfile":    "# syntax=docker/dockerfile:1\nFROM scratch AS base\nARG V\nLABEL v=$V\nCOPY . /\nEXPOSE 8080\nHEALTHCHECK --interval=5s CMD wget -q localhost:8080\nFROM base AS last\nCOPY hello /again\n",
 		".dockerignore": "secret\n",
 		"hello":         "hello",
@@ -81,7 +81,7 @@ func (l *lab) scratch(ctx context.Context, t *testing.T) {
 }
 
 func (l *lab) network(ctx context.Context, t *testing.T) {
-	dir := context_(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY probe /probe\nARG ADDR\nRUN [\"/probe\"]\n"})
+	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY probe /probe\nARG ADDR\nRUN [\"/probe\"]\n"})
 	goBuild(t, dir, `package main
 import ("fmt"; "net"; "os")
 func main() {
@@ -104,7 +104,7 @@ func main() {
 }
 
 func (l *lab) failing(ctx context.Context, t *testing.T) {
-	dir := context_(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\"]\n"})
+	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\"]\n"})
 	goBuild(t, dir, `package main
 import ("fmt"; "os")
 func main() { for i := range 30 { fmt.Println("line", i) }; fmt.Print("no newline"); os.Exit(7) }`)
@@ -123,14 +123,14 @@ func main() { for i := range 30 { fmt.Println("line", i) }; fmt.Print("no newlin
 }
 
 func (l *lab) unparsable(ctx context.Context, t *testing.T) {
-	dir := context_(t, map[string]string{"Dockerfile": "FROM scratch\nCOPPY a b\n"})
+	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPPY a b\n"})
 	_, err := l.client(t).Build(ctx, Options{Context: dir})
 	var e *Error
 	if !errors.As(err, &e) || e.Line != 2 || !strings.Contains(e.Error(), "COPPY") {
 		t.Fatalf("Build() = %#v, want a *build.Error for line 2", err)
 	}
 	t.Log(e)
-	dir = context_(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY missing /\n"})
+	dir = contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY missing /\n"})
 	_, err = l.client(t).Build(ctx, Options{Context: dir})
 	if !errors.As(err, &e) || e.Line != 2 {
 		t.Fatalf("Build() = %#v, want a *build.Error for line 2", err)
@@ -146,7 +146,7 @@ func (l *lab) downloads(ctx context.Context, t *testing.T) {
 		"FROM busybox\n",
 	} {
 		begin := time.Now()
-		_, err := l.client(t).Build(ctx, Options{Context: context_(t, map[string]string{"Dockerfile": text})})
+		_, err := l.client(t).Build(ctx, Options{Context: contextDir(t, map[string]string{"Dockerfile": text})})
 		var e *Error
 		if !errors.As(err, &e) {
 			t.Errorf("%q: Build() = %v, want a *build.Error", text, err)
@@ -166,7 +166,7 @@ func (l *lab) elsewhere(ctx context.Context, t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Context: context_(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\nEXPOSE 80/udp\n"}), Archive: filepath.Join(t.TempDir(), "image.tar")}
+	o := Options{Context: contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\nEXPOSE 80/udp\n"}), Archive: filepath.Join(t.TempDir(), "image.tar")}
 	r, err := c.Build(ctx, o)
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func main() { fmt.Println("begun"); time.Sleep(time.Minute) }`
 
 func (l *lab) slow(t *testing.T) string {
 	t.Helper()
-	dir := context_(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\"]\n"})
+	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\"]\n"})
 	goBuild(t, dir, slow)
 	return dir
 }
@@ -330,7 +330,7 @@ func (l *lab) idle(ctx context.Context, t *testing.T) {
 // builds checks that the builder works.
 func (l *lab) builds(ctx context.Context, t *testing.T) {
 	t.Helper()
-	if _, err := l.client(t).Build(ctx, Options{Context: context_(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})}); err != nil {
+	if _, err := l.client(t).Build(ctx, Options{Context: contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})}); err != nil {
 		t.Errorf("the next build: %v", err)
 	}
 }

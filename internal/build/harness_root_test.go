@@ -17,7 +17,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"golang.org/x/sys/unix"
@@ -135,12 +134,6 @@ func (l *lab) client(t *testing.T) *Client {
 		t.Fatal(err)
 	}
 	return c
-}
-
-type staticKey struct{}
-
-func (staticKey) Retrieve(context.Context) (aws.Credentials, error) {
-	return aws.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "secret"}, nil
 }
 
 func (l *lab) startContainerd(t *testing.T, bin string) {
