@@ -235,10 +235,12 @@ func removeProcess(ctx context.Context, ctr client.Container) error {
 	return nil
 }
 
-// unrunnable are the words of runc and its kind for what will not get better by itself.
+// unrunnable are runc's words for what lies in the image or the specification and will not get better by itself.
 var unrunnable = []string{
-	"executable file not found", "exec format error", "permission denied: unknown", "no such file or directory: unknown",
-	"is a directory: unknown", "no users found", "no groups found", "unable to find user", "cannot find gid", "not a directory: unknown",
+	`unable to start container process: error during container init: exec: "`, // no such file, not executable, not in PATH
+	`unable to start container process: exec: "`,
+	"exec format error",
+	"chdir to cwd", // not a directory, or not for this user
 }
 
 // classify marks errors that come from the image or the specification as ErrUnrunnable.

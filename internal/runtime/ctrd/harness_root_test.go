@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -152,6 +153,21 @@ func (l *lab) traces() map[string][]string {
 	return out
 }
 
+// Spec is contract.Subject.Spec, but removes the task with the Supervisor of the moment.
+func (l *lab) Spec(t testing.TB, commands ...[]string) runtime.TaskSpec {
+	t.Helper()
+	spec := runtime.TaskSpec{ID: contract.NewID(), Memory: 64 << 20, CPU: 1024}
+	for i, c := range commands {
+		spec.Containers = append(spec.Containers, runtime.ContainerSpec{Name: fmt.Sprintf("c%d", i), Image: l.Image, Command: c})
+	}
+	t.Cleanup(func() {
+		if err := l.engine.Remove(context.Background(), spec.ID); err != nil {
+			t.Errorf("Remove(%s) = %v", spec.ID, err)
+		}
+	})
+	return spec
+}
+
 // ctx has the lab's containerd namespace.
 func (l *lab) ctx(t testing.TB) context.Context {
 	return namespaces.WithNamespace(context.Background(), l.sup.Namespace())
@@ -255,8 +271,8 @@ func (l *lab) importImage(t testing.TB, blobs []blob) runtime.Image {
 		t.Fatal(err)
 	}
 	ctx := l.ctx(t)
-	if _, err := c.LeasesService().Create(ctx, leases.WithID("repo/test")); err == nil {
-		t.Log("lease repo/test made")
+	if _, err := c.LeasesService().Create(ctx, leases.WithID("repo/test")); err != nil && !errdefs.IsAlreadyExists(err) {
+		t.Fatal(err)
 	}
 	ctx = leases.WithLease(ctx, "repo/test")
 	for _, b := range blobs {

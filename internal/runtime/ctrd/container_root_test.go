@@ -1,0 +1,288 @@
+package ctrd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/runtime"
+)
+
+// launch creates and starts a task and returns the pid of its container c0.
+func (l *lab) launch(t testing.TB, spec runtime.TaskSpec) int {
+	t.Helper()
+	if err := l.engine.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.engine.Start(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	pid := l.Await(t, spec.ID, spec.Containers[0].Name, runtime.Running).Pid
+	waitExec(t, pid)
+	return pid
+}
+
+// waitExec waits until the process is the program and no longer runc.
+func waitExec(t testing.TB, pid int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == "/program" {
+			return
+		}
+	}
+	t.Fatalf("process %d does not run /program", pid)
+}
+
+// status is /proc/PID/status.
+func status(t testing.TB, pid int) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		k, v, _ := strings.Cut(line, ":")
+		out[k] = strings.Join(strings.Fields(v), " ")
+	}
+	return out
+}
+
+func read(t testing.TB, path ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func TestContainer_Confinement(t *testing.T) {
+	l := newLab(t)
+	for _, test := range []struct {
+		name   string
+		change func(*runtime.ContainerSpec)
+		want   map[string]string // of /proc/PID/status
+	}{
+		{"Default", func(*runtime.ContainerSpec) {},
+			map[string]string{"CapEff": "00000000a80425fb", "CapBnd": "00000000a80425fb", "CapInh": "0000000000000000",
+				"Seccomp": "2", "NoNewPrivs": "1", "Uid": "0 0 0 0", "Groups": "0"}},
+		{"AddedAndDropped", func(c *runtime.ContainerSpec) {
+			c.CapAdd, c.CapDrop = []string{"SYS_PTRACE"}, []string{"CAP_NET_RAW", "mknod"}
+		}, map[string]string{"CapEff": "00000000a00c05fb"}},
+		{"NoneButOne", func(c *runtime.ContainerSpec) { c.CapAdd, c.CapDrop = []string{"CHOWN"}, []string{"ALL"} },
+			map[string]string{"CapEff": "0000000000000001"}},
+		{"UserByName", func(c *runtime.ContainerSpec) { c.User = "app" },
+			map[string]string{"Uid": "1000 1000 1000 1000", "Gid": "1001 1001 1001 1001", "Groups": "1001 2000", "CapEff": "0000000000000000"}},
+		{"UserAndGroupByNumber", func(c *runtime.ContainerSpec) { c.User = "77:88" },
+			map[string]string{"Uid": "77 77 77 77", "Gid": "88 88 88 88"}},
+		{"NewPrivileges", func(c *runtime.ContainerSpec) { c.NewPrivileges = true }, map[string]string{"NoNewPrivs": "0"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			spec := l.Spec(t, []string{"serve"})
+			test.change(&spec.Containers[0])
+			got := status(t, l.launch(t, spec))
+			for k, want := range test.want {
+				if got[k] != want {
+					t.Errorf("%s = %q, want %q", k, got[k], want)
+				}
+			}
+		})
+	}
+}
+
+func TestContainer_Process(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"serve", "3"})
+	spec.Hostname, spec.Hosts, spec.Resolv = "web-1", "10.0.0.9 web-1\n", "nameserver 10.0.0.2\n"
+	c := &spec.Containers[0]
+	c.Env, c.WorkingDir, c.Nofile = []string{"BOTH=container", "OWN=1"}, "/made/here", [2]uint64{100, 200}
+	c.Name = "a__strange-name-"
+	pid := l.launch(t, spec)
+
+	env := strings.Split(read(t, fmt.Sprintf("/proc/%d/environ", pid)), "\x00")
+	for _, want := range []string{"FROM=image", "BOTH=container", "OWN=1", "HOSTNAME=web-1", defaultPath, "HOME=/root"} {
+		if !slices.Contains(env, want) {
+			t.Errorf("environment = %q, want %q in it", env, want)
+		}
+	}
+	if got, want := read(t, fmt.Sprintf("/proc/%d/cmdline", pid)), "/program\x00serve\x003\x00"; got != want {
+		t.Errorf("command line = %q, want %q", got, want)
+	}
+	if got, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); got != "/made/here" {
+		t.Errorf("working directory = %q, want /made/here", got)
+	}
+	root := fmt.Sprintf("/proc/%d/root/", pid)
+	for file, want := range map[string]string{
+		"etc/hosts": "10.0.0.9 web-1", "etc/resolv.conf": "nameserver 10.0.0.2", "etc/hostname": "web-1",
+	} {
+		if got := read(t, root, file); got != want {
+			t.Errorf("%s = %q, want %q", file, got, want)
+		}
+	}
+	if got := read(t, fmt.Sprintf("/proc/%d/limits", pid)); !strings.Contains(strings.Join(strings.Fields(got), " "), " 200 files") { // Go programs raise the soft limit themselves
+		t.Errorf("limits = %s, want a hard limit of 200 open files", got)
+	}
+	if got := read(t, fmt.Sprintf("/proc/%d/oom_score_adj", pid)); got != "0" {
+		t.Errorf("oom_score_adj = %s, want 0", got)
+	}
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-n", "-u", "cat", "/proc/sys/kernel/hostname", "/proc/sys/net/ipv4/ip_unprivileged_port_start").Output()
+	if got, want := string(out), "web-1\n0\n"; err != nil || got != want {
+		t.Errorf("hostname and first unprivileged port = %q, %v, want %q", got, err, want)
+	}
+	for _, masked := range []string{"proc/kcore", "proc/keys"} {
+		if b, err := os.ReadFile(root + masked); err == nil && len(b) > 0 {
+			t.Errorf("%s can be read", masked)
+		}
+	}
+}
+
+func TestContainer_Netns(t *testing.T) {
+	l := newLab(t)
+	holder := exec.Command("sleep", "60")
+	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { holder.Process.Kill(); holder.Wait() })
+	netns := fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid)
+	want, err := os.Readlink(netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := l.Spec(t, []string{"serve"}, []string{"serve"})
+	spec.Netns = netns
+	l.launch(t, spec)
+	for _, name := range []string{"c0", "c1"} {
+		c := l.Await(t, spec.ID, name, runtime.Running)
+		if got, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", c.Pid)); got != want {
+			t.Errorf("container %s is in %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestContainer_ReadonlyRoot(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"write", "/file", "x"}, []string{"write", "/file", "x"})
+	spec.Containers[0].ReadonlyRoot = true
+	if err := l.engine.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.engine.Start(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{1, 0} {
+		if c := l.Await(t, spec.ID, fmt.Sprintf("c%d", i), runtime.Stopped); c.ExitCode != want {
+			t.Errorf("write in container c%d: exit code %d, want %d", i, c.ExitCode, want)
+		}
+	}
+}
+
+func TestContainer_Limits(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"serve"}, []string{"serve"})
+	spec.CPU, spec.Memory = 512, 128<<20
+	spec.Containers[0].CPU, spec.Containers[0].Memory, spec.Containers[0].PidsMax = 256, 64<<20, 50
+	l.launch(t, spec)
+	g := l.sup.groups
+	dir := func(controller, path string) string {
+		if g.unified {
+			return filepath.Join(g.mounts[0], path)
+		}
+		return filepath.Join(g.control[controller], path)
+	}
+	task := g.parent + "/" + spec.ID
+	c0, c1 := g.path(containerID(spec.ID, "c0")), g.path(containerID(spec.ID, "c1"))
+	type want struct{ controller, path, v1, v2, value1, value2 string }
+	for _, w := range []want{
+		{"memory", task, "memory.limit_in_bytes", "memory.max", "134217728", "134217728"},
+		{"memory", c0, "memory.limit_in_bytes", "memory.max", "67108864", "67108864"},
+		{"memory", c1, "memory.limit_in_bytes", "memory.max", "134217728", "134217728"},
+		{"cpu", task, "cpu.cfs_quota_us", "cpu.max", "50000", "50000 100000"},
+		{"cpu", task, "cpu.shares", "cpu.weight", "512", "59"},
+		{"cpu", c0, "cpu.shares", "cpu.weight", "256", "35"},
+		{"cpu", c1, "cpu.shares", "cpu.weight", "2", "1"},
+		{"pids", c0, "pids.max", "pids.max", "50", "50"},
+		{"pids", c1, "pids.max", "pids.max", strconv.Itoa(runtime.DefaultPidsMax), strconv.Itoa(runtime.DefaultPidsMax)},
+	} {
+		file, value := w.v1, w.value1
+		if g.unified {
+			file, value = w.v2, w.value2
+		}
+		if got := read(t, dir(w.controller, w.path), file); got != value {
+			t.Errorf("%s of %s = %s, want %s", file, w.path, got, value)
+		}
+	}
+	if procs := read(t, dir("memory", c0), "cgroup.procs"); procs == "" {
+		t.Error("the container's process is not in its group")
+	}
+}
+
+func TestContainer_CPUQuotaHoldsForTheTask(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"spin", "2"}, []string{"spin", "2"})
+	spec.CPU = 256
+	l.launch(t, spec)
+	time.Sleep(time.Second)
+	file := filepath.Join(l.sup.groups.control["cpuacct"], l.sup.groups.parent, spec.ID, "cpuacct.usage")
+	if l.sup.groups.unified {
+		t.Skip("cpuacct.usage is cgroup v1's")
+	}
+	before, _ := strconv.Atoi(read(t, file))
+	begun := time.Now()
+	time.Sleep(500 * time.Millisecond)
+	after, _ := strconv.Atoi(read(t, file))
+	if share := float64(after-before) / float64(time.Since(begun)); share > 0.35 {
+		t.Errorf("two spinning containers of a task with 256 CPU units use %.2f CPUs, want 0.25", share)
+	}
+}
+
+func TestContainer_TaskMemoryIsSharedHard(t *testing.T) {
+	l := newLab(t)
+	// No limits of their own: the hog is stopped by the task's 64 MiB, its neighbour is not blamed.
+	spec := l.Spec(t, []string{"serve"}, []string{"hog"})
+	l.launch(t, spec)
+	if c := l.Await(t, spec.ID, "c1", runtime.Stopped); !c.OOM {
+		t.Errorf("hog = %+v, want OOM", c)
+	}
+	if c := l.Await(t, spec.ID, "c0", runtime.Running); c.OOM {
+		t.Errorf("neighbour = %+v, want no OOM", c)
+	}
+}
+
+func TestEngine_UnrunnableIsToldApart(t *testing.T) {
+	l := newLab(t)
+	for _, test := range []struct {
+		name   string
+		change func(*runtime.TaskSpec)
+		want   string
+	}{
+		{"NoSuchCommand", func(s *runtime.TaskSpec) { s.Containers[0].EntryPoint = []string{"nonsense"} }, `exec: "nonsense": executable file not found in $PATH`},
+		{"NoSuchFile", func(s *runtime.TaskSpec) { s.Containers[0].EntryPoint = []string{"/nonsense"} }, "no such file or directory"},
+		{"NotExecutable", func(s *runtime.TaskSpec) { s.Containers[0].EntryPoint = []string{"/etc/passwd"} }, "permission denied"},
+		{"NoCommand", func(s *runtime.TaskSpec) {
+			s.Containers[0].EntryPoint, s.Containers[0].Command = []string{}, nil
+		}, "no command specified"},
+		{"NoSuchUser", func(s *runtime.TaskSpec) { s.Containers[0].User = "nobody-here" }, `user "nobody-here"`},
+		{"NoSuchCapability", func(s *runtime.TaskSpec) { s.Containers[0].CapAdd = []string{"FLY"} }, "CAP_FLY"},
+		{"Name", func(s *runtime.TaskSpec) { s.Containers[0].Name = "a/b" }, "a/b"},
+		{"Twins", func(s *runtime.TaskSpec) { s.Containers = append(s.Containers, s.Containers[0]) }, "c0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			spec := l.Spec(t, nil)
+			test.change(&spec)
+			err := l.engine.Create(t.Context(), spec)
+			if !errors.Is(err, runtime.ErrUnrunnable) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Create() = %v, want ErrUnrunnable with %q", err, test.want)
+			}
+		})
+	}
+}
