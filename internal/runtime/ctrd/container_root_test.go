@@ -145,6 +145,44 @@ func TestContainer_Process(t *testing.T) {
 	}
 }
 
+func TestContainer_InitProcess(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"serve", "3"})
+	spec.Containers[0].InitProcess, spec.Containers[0].User = true, "app"
+	if err := l.engine.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.engine.Start(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	pid := l.Await(t, spec.ID, "c0", runtime.Running).Pid
+	children := func() []string {
+		var out []string // each thread has its own
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+		for _, f := range files {
+			b, _ := os.ReadFile(f)
+			out = append(out, strings.Fields(string(b))...)
+		}
+		return out
+	}
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end) && len(children()) == 0; {
+		time.Sleep(time.Millisecond)
+	}
+	if got, want := read(t, fmt.Sprintf("/proc/%d/cmdline", pid)), "/sbin/docker-init\x00--\x00/program\x00serve\x003\x00"; got != want {
+		t.Errorf("first process = %q, want %q", got, want)
+	}
+	if c := children(); len(c) != 1 {
+		t.Fatalf("children of the init = %v, want the program", c)
+	}
+	time.Sleep(100 * time.Millisecond) // its signal handler
+	if err := l.engine.Stop(t.Context(), spec.ID, "c0", ""); err != nil {
+		t.Fatal(err)
+	}
+	if c := l.Await(t, spec.ID, "c0", runtime.Stopped); c.ExitCode != 3 {
+		t.Errorf("exit code = %d, want the program's, 3", c.ExitCode)
+	}
+}
+
 func TestContainer_Netns(t *testing.T) {
 	l := newLab(t)
 	holder := exec.Command("sleep", "60")

@@ -43,7 +43,7 @@ func binaries(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range []string{"containerd", "containerd-shim-runc-v2", "runc"} {
+	for _, b := range []string{"containerd", "containerd-shim-runc-v2", "runc", "lotse-init"} {
 		if _, err := os.Stat(filepath.Join(dir, b)); err != nil {
 			t.Skipf("%s is not built: run make runtime", filepath.Join("bin/runtime", b))
 		}

@@ -18,9 +18,12 @@ import (
 // groupAnnotation: containers with an equal value share a shim. Source: containerd-shim-runc-v2, manager_linux.go.
 const groupAnnotation = "io.containerd.runc.v2.group"
 
+// initPath is where a container with InitProcess finds its init: where Docker puts it.
+const initPath = "/sbin/docker-init"
+
 const (
-	defaultShm    = 64 << 20 // bytes, Docker's
-	minShares     = 2        // what ECS gives a container without cpu, and the least the kernel takes
+	defaultShm = 64 << 20 // bytes, Docker's
+	minShares  = 2        // what ECS gives a container without cpu, and the least the kernel takes
 )
 
 // specOptions make a container's runtime specification out of containerd's default one, which has Docker's masked and
@@ -34,6 +37,13 @@ func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id str
 	if err != nil {
 		return nil, err
 	}
+	mounts := e.mounts(t.ID, c.ReadonlyRoot)
+	if c.InitProcess {
+		cmd.args = append([]string{initPath, "--"}, cmd.args...)
+		mounts = append(mounts, specs.Mount{
+			Destination: initPath, Type: "bind", Source: e.s.binary("lotse-init"), Options: []string{"rbind", "rprivate", "ro"},
+		})
+	}
 	caps, err := capabilities(c.CapAdd, c.CapDrop)
 	if err != nil {
 		return nil, err
@@ -45,7 +55,7 @@ func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id str
 		oci.WithProcessCwd(cmd.cwd),
 		withUser(cmd.user),
 		oci.WithHostname(hostname(t)),
-		oci.WithMounts(e.mounts(t.ID, c.ReadonlyRoot)),
+		oci.WithMounts(mounts),
 		oci.WithDevShmSize(orElse(c.ShmBytes, defaultShm) / 1024),
 		oci.WithAnnotations(map[string]string{groupAnnotation: t.ID}),
 		oci.WithCgroup(e.s.groups.path(id)),
