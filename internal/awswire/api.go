@@ -1,0 +1,92 @@
+// Package awswire speaks the AWS protocols: JSON 1.1, query and EC2. A service registers its
+// operations by type, with the structs of aws-sdk-go-v2 as the schema:
+//
+//	api := &awswire.API{SigningName: "ecs", Protocol: awswire.JSON11, Target: "AmazonEC2ContainerServiceV20141113"}
+//	awswire.Handle(api, s.CreateCluster) // func(context.Context, *ecs.CreateClusterInput) (*ecs.CreateClusterOutput, error)
+//	mux := awswire.NewMux(awswire.MuxOptions{Authenticate: …})
+//	mux.Add(api)
+//
+// The Mux finds the operation of a request, has it authenticated, decodes and checks the input,
+// and encodes the output or the error as that service does. Wire names are derived from the Go
+// names by one rule for each protocol; what the rule can't derive is in the generated tables.
+package awswire
+
+//go:generate go run ./gen
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Protocol is an AWS wire protocol.
+type Protocol int
+
+const (
+	JSON11 Protocol = iota + 1 // ECS, ECR, CloudWatch Logs
+	Query                      // ELBv2, IAM, STS
+	EC2                        // EC2's own kind of query
+)
+
+func (p Protocol) String() string {
+	switch p {
+	case JSON11:
+		return "json 1.1"
+	case Query:
+		return "query"
+	case EC2:
+		return "ec2"
+	}
+	return "unknown protocol"
+}
+
+// An API is one AWS service on the wire. Fill the fields, Handle the operations, then Add it to a
+// Mux; it doesn't change after that.
+type API struct {
+	SigningName string // SigV4 service name and IAM action prefix, such as "ecs"
+	Protocol    Protocol
+	Target      string // X-Amz-Target prefix without the dot; JSON services only
+	Version     string // Version parameter, such as "2015-12-01"; query and EC2 services only
+	Namespace   string // xmlns of the answers; query and EC2 services only
+
+	ops map[string]operation
+}
+
+type operation struct {
+	in, out reflect.Type // structs
+	run     func(ctx context.Context, in any) (any, error)
+}
+
+// Handle registers fn. The operation's name is In's type name without "Input", so a registration
+// can't name an operation that the SDK doesn't have. An operation registered twice, or an In that
+// is no input, is a programming error and panics.
+func Handle[In, Out any](a *API, fn func(context.Context, *In) (*Out, error)) {
+	t := reflect.TypeFor[In]()
+	name, ok := strings.CutSuffix(t.Name(), "Input")
+	if !ok || t.Kind() != reflect.Struct {
+		panic("awswire: " + t.String() + " is not an SDK input type")
+	}
+	if out := reflect.TypeFor[Out](); out.Name() != name+"Output" {
+		panic("awswire: " + out.String() + " is not the output type of " + name)
+	}
+	if _, dup := a.ops[name]; dup {
+		panic("awswire: duplicate operation " + name)
+	}
+	if a.ops == nil {
+		a.ops = map[string]operation{}
+	}
+	a.ops[name] = operation{in: t, out: reflect.TypeFor[Out](), run: func(ctx context.Context, in any) (any, error) {
+		out, err := fn(ctx, in.(*In))
+		if err != nil {
+			return nil, err
+		}
+		return out, nil
+	}}
+}
+
+// Operations returns the names of the registered operations in order.
+func (a *API) Operations() []string {
+	return slices.Sorted(maps.Keys(a.ops))
+}
