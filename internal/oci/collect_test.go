@@ -1,0 +1,149 @@
+package oci_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/lotse-project/lotse/internal/oci/ocitest"
+)
+
+func (b *bench) collect(t *testing.T) {
+	t.Helper()
+	if err := b.g.Collect(t.Context()); err != nil {
+		t.Fatalf("Collect: %v", err)
+	}
+}
+
+func (b *bench) has(t *testing.T, content string) bool {
+	t.Helper()
+	_, err := b.store.Stat(t.Context(), digest.FromString(content))
+	return err == nil
+}
+
+func TestCollect_DeletedImagesGoAndSharedLayersStay(t *testing.T) {
+	b := newBench(t)
+	b.image(t, "foo", "v1", "config 1", "shared", "own")
+	two := b.image(t, "foo", "v2", "config 2", "shared")
+	one := b.image(t, "foo", "v1", "config 1", "shared", "own")
+	if res := b.do(t, "admin", "DELETE", "/v2/foo/manifests/"+one.Digest.String(), nil, ""); res.StatusCode != 202 {
+		t.Fatal(res.Status)
+	}
+	b.collect(t)
+	if _, err := b.store.Stat(t.Context(), one.Digest); err == nil {
+		t.Error("the deleted manifest is still held")
+	}
+	if !b.has(t, "own") {
+		t.Error("a layer went at once, though a push may count on it")
+	}
+	b.now = b.now.Add(25 * time.Hour)
+	b.collect(t)
+	if b.has(t, "own") || b.has(t, "config 1") {
+		t.Error("layers of the deleted image are left")
+	}
+	if !b.has(t, "shared") || !b.has(t, "config 2") {
+		t.Error("layers of the other image are gone")
+	}
+	if res := b.do(t, "admin", "GET", "/v2/foo/manifests/v2", nil, ""); digest.FromString(text(res)) != two.Digest {
+		t.Errorf("the other image: %s", res.Status)
+	}
+}
+
+func TestCollect_ABlobSomebodyAskedForStays(t *testing.T) {
+	b := newBench(t)
+	b.push(t, "foo", "one")
+	b.now = b.now.Add(23 * time.Hour)
+	if res := b.do(t, "admin", "HEAD", "/v2/foo/blobs/"+oneDigest, nil, ""); res.StatusCode != 200 {
+		t.Fatal(res.Status)
+	}
+	b.now = b.now.Add(2 * time.Hour)
+	b.collect(t)
+	if !b.has(t, "one") {
+		t.Error("a blob is gone whose presence was confirmed two hours ago")
+	}
+	b.now = b.now.Add(24 * time.Hour)
+	b.collect(t)
+	if b.has(t, "one") {
+		t.Error("a blob that nobody wants is left")
+	}
+	if res := b.do(t, "admin", "GET", "/v2/foo/blobs/"+oneDigest, nil, ""); res.StatusCode != 404 {
+		t.Errorf("a collected blob: %s", res.Status)
+	}
+}
+
+func TestCollect_Uploads(t *testing.T) {
+	b := newBench(t)
+	b.now = time.Now()
+	loc := b.do(t, "admin", "POST", "/v2/foo/blobs/uploads/", nil, "").Header.Get("Location")
+	b.do(t, "admin", "PATCH", loc, nil, "some")
+	b.collect(t)
+	if res := b.do(t, "admin", "GET", loc, nil, ""); res.StatusCode != 204 {
+		t.Errorf("a fresh upload after Collect: %s", res.Status)
+	}
+	b.now = b.now.Add(25 * time.Hour)
+	b.collect(t)
+	if res := b.do(t, "admin", "GET", loc, nil, ""); res.StatusCode != 404 {
+		t.Errorf("an expired upload: %s", res.Status)
+	}
+	if ups, _ := b.store.Uploads(t.Context()); len(ups) != 0 {
+		t.Errorf("uploads %v are left", ups)
+	}
+}
+
+// What a killed registry can leave behind: content without record.
+func TestCollect_LeftoversOfACrash(t *testing.T) {
+	b := newBench(t)
+	ocitest.Upload(t, b.store, scope+"foo", []byte("held, not recorded"))
+	ocitest.Upload(t, b.store, scope+"gone", []byte("of a deleted repository"))
+	if _, err := b.store.Begin(t.Context(), scope+"foo", ocitest.NewID()); err != nil {
+		t.Fatal(err)
+	}
+	b.image(t, "foo", "v1", "config", "layer")
+	b.collect(t)
+	if b.has(t, "held, not recorded") || b.has(t, "of a deleted repository") {
+		t.Error("content without record is left")
+	}
+	if ups, _ := b.store.Uploads(t.Context()); len(ups) != 0 {
+		t.Errorf("uploads %v are left", ups)
+	}
+	if holds, _ := b.store.Holds(t.Context()); len(holds) != 1 || len(holds[scope+"foo"]) != 3 {
+		t.Errorf("holds = %v, want three of foo", holds)
+	}
+}
+
+func TestCollect_DroppedRepository(t *testing.T) {
+	b := newBench(t)
+	b.image(t, "foo", "v1", "config", "layer")
+	b.do(t, "admin", "POST", "/v2/foo/blobs/uploads/", nil, "")
+	b.records.Drop(scope + "foo")
+	b.collect(t)
+	for _, dir := range []string{"blobs", "holds", "uploads"} {
+		if left, _ := os.ReadDir(filepath.Join(b.dir, dir)); len(left) > 0 {
+			t.Errorf("%s: %v are left", dir, left)
+		}
+	}
+}
+
+func TestRun_CollectsWhenWokenAndEnds(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.g.Run(ctx) }()
+	b.push(t, "foo", "one")
+	if res := b.do(t, "admin", "DELETE", "/v2/foo/blobs/"+oneDigest, nil, ""); res.StatusCode != 202 {
+		t.Fatal(res.Status)
+	}
+	for deadline := time.Now().Add(5 * time.Second); b.has(t, "one"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the deleted blob is still there")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}

@@ -1,0 +1,283 @@
+package oci
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// uploads are the unfinished ones that this process has open. They stay open between requests, since
+// opening one again means hashing again what has come so far.
+type uploads struct {
+	mu   sync.Mutex
+	open map[string]*upload // by id
+}
+
+type upload struct {
+	sync.Mutex           // one request at a time
+	w          Upload    // nil: not open
+	used       time.Time // by the last request
+}
+
+// acquire locks an upload, open or not; it tells whether it could, or somebody is busy with it.
+func (us *uploads) acquire(id string) (*upload, bool) {
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	u := us.open[id]
+	if u == nil {
+		u = &upload{}
+		us.open[id] = u
+	}
+	return u, u.TryLock()
+}
+
+func (us *uploads) drop(id string) {
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	delete(us.open, id)
+}
+
+// Private
+
+func (g *Registry) beginUpload(c *call) error {
+	q := c.r.URL.Query()
+	if m := q.Get("mount"); m != "" {
+		if d, err := digest.Parse(m); err == nil {
+			done, err := g.mount(c, d, q.Get("from"))
+			if err != nil {
+				return err
+			}
+			if done {
+				c.created(d)
+				return nil
+			}
+		}
+	}
+	if err := g.room(); err != nil {
+		return err
+	}
+	ctx := c.r.Context()
+	id, u, err := g.newUpload(ctx, c.repo)
+	if err != nil {
+		return err
+	}
+	defer u.Unlock()
+	if q.Get("digest") != "" {
+		return g.finish(c, id, u)
+	}
+	c.progress(id, u, http.StatusAccepted)
+	return nil
+}
+
+// newUpload returns a locked upload. Its record comes before its content: so content without a record
+// is always garbage.
+func (g *Registry) newUpload(ctx context.Context, repo string) (id string, u *upload, err error) {
+	rid := make([]byte, 16)
+	_, _ = rand.Read(rid)
+	id = hex.EncodeToString(rid)
+	if err := g.o.Records.PutUpload(ctx, repo, id); err != nil {
+		return "", nil, err
+	}
+	u, _ = g.uploads.acquire(id) // nobody else knows the id
+	u.used = g.o.Now()
+	if u.w, err = g.o.Blobs.Begin(ctx, repo, id); err != nil {
+		u.Unlock()
+		g.uploads.drop(id)
+		return "", nil, errors.Join(err, g.o.Records.DeleteUpload(context.WithoutCancel(ctx), repo, id))
+	}
+	return id, u, nil
+}
+
+// findUpload returns the upload that the path names, locked and open.
+func (g *Registry) findUpload(c *call) (*upload, error) {
+	ctx := c.r.Context()
+	err := g.o.Records.Upload(ctx, c.repo, c.arg)
+	if errors.Is(err, ErrNotFound) {
+		return nil, errUploadUnknown(c.arg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u, ok := g.uploads.acquire(c.arg)
+	if !ok {
+		return nil, errBusy
+	}
+	u.used = g.o.Now()
+	if u.w != nil {
+		return u, nil
+	}
+	u.w, err = g.o.Blobs.Resume(ctx, c.repo, c.arg)
+	if err == nil {
+		return u, nil
+	}
+	u.Unlock()
+	g.uploads.drop(c.arg)
+	if errors.Is(err, ErrNotFound) {
+		_ = g.o.Records.DeleteUpload(ctx, c.repo, c.arg)
+		return nil, errUploadUnknown(c.arg)
+	}
+	return nil, err
+}
+
+func (g *Registry) uploadStatus(c *call) error {
+	u, err := g.findUpload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Unlock()
+	c.progress(c.arg, u, http.StatusNoContent)
+	return nil
+}
+
+func (g *Registry) patchUpload(c *call) error {
+	u, err := g.findUpload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Unlock()
+	if err := g.receive(c, c.arg, u); err != nil {
+		return err
+	}
+	c.progress(c.arg, u, http.StatusAccepted)
+	return nil
+}
+
+func (g *Registry) putUpload(c *call) error {
+	u, err := g.findUpload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Unlock()
+	return g.finish(c, c.arg, u)
+}
+
+func (g *Registry) cancelUpload(c *call) error {
+	u, err := g.findUpload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Unlock()
+	if err := g.abandon(c.r.Context(), c.repo, c.arg, u); err != nil {
+		return err
+	}
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// abandon ends an upload without result. The upload is locked.
+func (g *Registry) abandon(ctx context.Context, repo, id string, u *upload) error {
+	ctx = context.WithoutCancel(ctx)
+	if u.w != nil {
+		_ = u.w.Close()
+		u.w = nil
+	}
+	g.uploads.drop(id)
+	if err := g.o.Records.DeleteUpload(ctx, repo, id); err != nil {
+		return err
+	}
+	if err := g.o.Blobs.Abort(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+var rangeRE = regexp.MustCompile(`^(\d{1,18})-(\d{1,18})$`)
+
+// receive appends the request's body to the upload.
+func (g *Registry) receive(c *call, id string, u *upload) error {
+	if cr := c.r.Header.Get("Content-Range"); cr != "" {
+		m := rangeRE.FindStringSubmatch(strings.TrimPrefix(cr, "bytes "))
+		if m == nil {
+			return &Error{Status: 400, Code: "BLOB_UPLOAD_INVALID", Message: fmt.Sprintf("Content-Range %q is not of the form FIRST-LAST", cr)}
+		}
+		from, _ := strconv.ParseInt(m[1], 10, 64)
+		to, _ := strconv.ParseInt(m[2], 10, 64)
+		if from != u.w.Offset() || (c.r.ContentLength >= 0 && to-from+1 != c.r.ContentLength) {
+			c.progressHeader(id, u)
+			return &Error{Status: 416, Code: "RANGE_INVALID", Message: fmt.Sprintf("the upload has %d bytes; the chunk says that it is %s", u.w.Offset(), cr)}
+		}
+	}
+	if err := g.room(); err != nil {
+		return err
+	}
+	left := g.o.MaxBlob - u.w.Offset()
+	if c.r.ContentLength > left {
+		return errSize("the blob", g.o.MaxBlob)
+	}
+	n, err := io.Copy(u.w, io.LimitReader(c.r.Body, left+1))
+	u.used = g.o.Now()
+	if err != nil {
+		// What came counts; the next request opens the upload anew and sees how much it was.
+		_ = u.w.Close()
+		u.w = nil
+		return fmt.Errorf("upload %s: %w", id, err)
+	}
+	if n > left {
+		return errors.Join(errSize("the blob", g.o.MaxBlob), g.abandon(c.r.Context(), c.repo, id, u))
+	}
+	return nil
+}
+
+// finish takes the last bytes and makes a blob of the upload.
+func (g *Registry) finish(c *call, id string, u *upload) error {
+	d, err := digest.Parse(c.r.URL.Query().Get("digest"))
+	if err != nil {
+		return errDigest("%q is not a digest", c.r.URL.Query().Get("digest"))
+	}
+	if err := g.receive(c, id, u); err != nil {
+		return err
+	}
+	if _, err = g.commitUpload(c.r.Context(), c.repo, id, u, d); err != nil {
+		return err
+	}
+	c.created(d)
+	return nil
+}
+
+// commitUpload holds and records what was uploaded. The upload is locked; afterwards it is gone.
+func (g *Registry) commitUpload(ctx context.Context, repo, id string, u *upload, d digest.Digest) (Blob, error) {
+	b := Blob{Digest: d, Size: u.w.Offset(), Expires: g.o.Now().Add(g.o.BlobTTL)}
+	lock := g.locks.of(repo)
+	lock.RLock()
+	defer lock.RUnlock()
+	if err := u.w.Commit(ctx, d); err != nil {
+		aerr := g.abandon(ctx, repo, id, u)
+		if errors.Is(err, ErrDigestMismatch) {
+			return b, errors.Join(errDigest("%v", err), aerr)
+		}
+		return b, errors.Join(err, aerr)
+	}
+	u.w = nil
+	g.uploads.drop(id)
+	return b, g.o.Records.Commit(ctx, repo, Change{Blobs: []Blob{b}, Upload: id})
+}
+
+func (g *Registry) room() error {
+	if g.o.Room == nil {
+		return nil
+	}
+	return g.o.Room()
+}
+
+func (c *call) progressHeader(id string, u *upload) {
+	h := c.w.Header()
+	h.Set("Location", "/v2/"+c.name+"/blobs/uploads/"+id)
+	h.Set("Range", fmt.Sprintf("0-%d", max(u.w.Offset()-1, 0)))
+	h.Set("Docker-Upload-UUID", id)
+}
+
+func (c *call) progress(id string, u *upload, status int) {
+	c.progressHeader(id, u)
+	c.w.WriteHeader(status)
+}
