@@ -21,7 +21,7 @@ type room struct {
 
 var (
 	services    = []string{"arn", "awsauth", "awswire", "policy", "segment", "state", "store"}
-	controllers = []string{"arn", "lbconfig", "network", "reconcile", "runtime", "state", "store"}
+	controllers = []string{"arn", "lbconfig", "linklocal", "network", "reconcile", "runtime", "state", "store"}
 )
 
 const (
@@ -40,6 +40,7 @@ var rooms = map[string]room{
 	"reconcile":        {nil, leaf},
 	"lbconfig":         {nil, leaf},
 	"network":          {nil, leaf},
+	"linklocal":        {nil, leaf},
 	"runtime":          {nil, leaf},
 	"runtime/fake":     {[]string{"runtime"}, "an engine in memory"},
 	"runtime/contract": {[]string{"runtime", "runtime/fake"}, "the suite of every engine, tried on the fake"},

@@ -1,0 +1,36 @@
+package linklocal
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// metadata serves GET /v4/ID and GET /v4/ID/task. A task sees its own containers only: who asks
+// is told by the source address, which the network doesn't let a task forge.
+func (v *vpcServer) metadata(w http.ResponseWriter, r *http.Request) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	task, known := v.vpc.Load().Tasks[from.Addr()]
+	rest, isV4 := strings.CutPrefix(r.URL.Path, "/v4/")
+	id, what, _ := strings.Cut(strings.TrimSuffix(rest, "/"), "/")
+	c, ours := task.Containers[id]
+	if err != nil || !known || !isV4 || !ours || r.Method != http.MethodGet {
+		reply(w, http.StatusNotFound, "V4 container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: "+id)
+		return
+	}
+	switch what {
+	case "":
+		reply(w, http.StatusOK, c)
+	case "task":
+		reply(w, http.StatusOK, task.Metadata)
+	default:
+		reply(w, http.StatusNotFound, "V4 metadata handler: Lotse does not serve /"+what)
+	}
+}
+
+func reply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}

@@ -1,0 +1,136 @@
+// Package linklocal is what tasks ask of their VPC: the resolver at the VPC's second address and
+// the task metadata endpoint at 169.254.170.2. It runs as a process of its own, `lotse net`,
+// from a snapshot file, so that a dead control plane takes neither names nor metadata from
+// running tasks.
+package linklocal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// MetadataAddr is where every task finds its metadata. Source: ECS task metadata endpoint v4.
+var MetadataAddr = netip.MustParseAddr("169.254.170.2")
+
+// A Snapshot is everything the process needs to know. It is never changed once made.
+type Snapshot struct {
+	VPCs []VPC
+}
+
+// A VPC is served in its own network namespace.
+type VPC struct {
+	ID       string
+	Netns    string                  // path of the namespace
+	Resolver netip.Addr              // the VPC's base address plus two
+	Names    map[string][]netip.Addr // lower case, without the final dot
+	Tasks    map[netip.Addr]Task     // by the task's own address: who asks is known by where it asks from
+}
+
+// A Task is what the v4 endpoint says of a task.
+type Task struct {
+	Metadata   TaskMetadata
+	Containers map[string]ContainerMetadata // by the id in ECS_CONTAINER_METADATA_URI_V4
+}
+
+// TaskMetadata are the members of PATH/task that Lotse knows. Source: ECS agent, v4 handler.
+type TaskMetadata struct {
+	Cluster          string // ARN on Fargate
+	TaskARN          string
+	Family           string
+	Revision         string
+	ServiceName      string `json:",omitempty"`
+	DesiredStatus    string
+	KnownStatus      string
+	Limits           TaskLimits
+	PullStartedAt    *time.Time `json:",omitempty"`
+	PullStoppedAt    *time.Time `json:",omitempty"`
+	AvailabilityZone string
+	LaunchType       string
+	VPCID            string
+	Containers       []ContainerMetadata
+}
+
+// TaskLimits are the task's size.
+type TaskLimits struct {
+	CPU    float64 // vCPU
+	Memory int     // MiB
+}
+
+// ContainerMetadata are the members of PATH. Source: ECS agent, v4 handler.
+type ContainerMetadata struct {
+	DockerID      string `json:"DockerId"`
+	Name          string
+	DockerName    string
+	Image         string
+	ImageID       string
+	Labels        map[string]string
+	DesiredStatus string
+	KnownStatus   string
+	Limits        ContainerLimits
+	CreatedAt     *time.Time `json:",omitempty"`
+	StartedAt     *time.Time `json:",omitempty"`
+	Type          string
+	ContainerARN  string
+	LogDriver     string            `json:",omitempty"`
+	LogOptions    map[string]string `json:",omitempty"`
+	Networks      []NetworkMetadata
+}
+
+// ContainerLimits are the container's own: CPU in units, Memory in MiB.
+type ContainerLimits struct{ CPU, Memory int }
+
+// NetworkMetadata is the task's interface.
+type NetworkMetadata struct {
+	NetworkMode              string
+	IPv4Addresses            []string
+	AttachmentIndex          int
+	MACAddress               string
+	IPv4SubnetCIDRBlock      string
+	DomainNameServers        []string
+	DomainNameSearchList     []string
+	PrivateDNSName           string
+	SubnetGatewayIpv4Address string
+}
+
+// Read reads a snapshot; a missing file is an empty one.
+func Read(path string) (*Snapshot, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return &Snapshot{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{}
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("snapshot %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Write replaces the snapshot file as a whole. It need not be synced: it is made anew from the
+// records at every start of the server.
+func (s *Snapshot) Write(path string) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".snapshot-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	if _, err := tmp.Write(b); err != nil {
+		tmp.Close()
+		return err
+	}
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
