@@ -1,0 +1,313 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// The descriptors that a worker inherits.
+const (
+	channelFD = 3 // unix socket where the parent, or the next one, connects
+	controlFD = 4 // the control socket
+	homeFD    = 5 // directory that the worker may write in
+)
+
+// inheritedHome is the home of a worker that RunParent started.
+func inheritedHome(l *slog.Logger) (*home, error) {
+	channelLn, err := inheritedListener(channelFD)
+	if err != nil {
+		return nil, err
+	}
+	control, err := inheritedListener(controlFD)
+	if err != nil {
+		return nil, err
+	}
+	unix.CloseOnExec(homeFD)
+	ps := newParentSockets(channelLn.(*net.UnixListener), l)
+	return &home{
+		sockets: ps,
+		// The directory can't be reached by name: its parents are closed to this user.
+		dir:      filepath.Join("/proc/self/fd", fmt.Sprint(homeFD)),
+		control:  control,
+		snapshot: ps.snapshot,
+		serve:    ps.run,
+	}, nil
+}
+
+func inheritedListener(fd int) (net.Listener, error) {
+	f := os.NewFile(uintptr(fd), fmt.Sprintf("inherited descriptor %d", fd))
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: not started by the balancer's parent? %w", f.Name(), err)
+	}
+	return ln, nil
+}
+
+// parentSockets asks the parent for sockets. While there is none, requests wait for it, or fail with their context;
+// what is in stock goes on being used.
+type parentSockets struct {
+	ln    *net.UnixListener
+	log   *slog.Logger
+	stock *stock
+
+	call sync.Mutex // one request at a time
+
+	mu     sync.Mutex
+	conn   *net.UnixConn // nil while the parent is away
+	came   chan struct{} // closed when conn is set
+	mine   map[portKey]heldSocket
+	parked map[portKey]heldSocket // from the parent, not yet asked for
+}
+
+// heldSocket is a listening socket by descriptor.
+type heldSocket struct {
+	fd int
+	ns uint64
+}
+
+func newParentSockets(ln *net.UnixListener, l *slog.Logger) *parentSockets {
+	s := &parentSockets{ln: ln, log: l, came: make(chan struct{}), mine: map[portKey]heldSocket{}, parked: map[portKey]heldSocket{}}
+	s.stock = newStock(s.dialSockets)
+	return s
+}
+
+// run takes parents as they come, until ctx ends.
+func (s *parentSockets) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	stop := context.AfterFunc(ctx, func() { s.ln.Close() })
+	defer stop()
+	wg.Go(func() { s.stock.run(ctx) })
+	for {
+		c, err := s.ln.AcceptUnix()
+		if err != nil {
+			return
+		}
+		if err := s.greet(c); err != nil {
+			s.log.Warn("parent turned away", "err", err)
+			c.Close()
+		}
+	}
+}
+
+// greet exchanges listening sockets with a new parent.
+func (s *parentSockets) greet(c *net.UnixConn) error {
+	if err := trusted(c); err != nil {
+		return err
+	}
+	hello, fds, _, err := receive(c)
+	closeFDs(fds)
+	if err != nil {
+		return err
+	}
+	if hello.Op != opHello {
+		return fmt.Errorf("greeting begins with %q", hello.Op)
+	}
+	s.call.Lock() // no request is under way with the old one
+	defer s.call.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []heldKey
+	var out []int
+	for k, h := range s.mine {
+		keys, out = append(keys, heldKey{k, h.ns}), append(out, h.fd)
+	}
+	if err := sendHeld(c, keys, out); err != nil {
+		return err
+	}
+	keys, in, _, err := receiveHeld(c)
+	if err != nil {
+		return err
+	}
+	for i, k := range keys {
+		if _, ok := s.mine[k.Key]; ok {
+			unix.Close(in[i])
+			continue
+		}
+		s.parked[k.Key] = heldSocket{in[i], k.NS}
+	}
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	s.conn = c
+	close(s.came)
+	s.came = make(chan struct{})
+	s.stock.wake()
+	s.log.Debug("parent is there", "held", len(s.mine), "received", len(keys))
+	return nil
+}
+
+// trusted: the parent is root, or as unprivileged as we are.
+func trusted(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return control(raw, func(fd int) error {
+		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil && cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+			err = fmt.Errorf("uid %d connected", cred.Uid)
+		}
+		return err
+	})
+}
+
+// request sends a message and returns the reply. It waits for a parent as long as ctx lasts.
+func (s *parentSockets) request(ctx context.Context, m message) (message, []int, error) {
+	for {
+		conn, came := s.parent()
+		if conn == nil {
+			select {
+			case <-ctx.Done():
+				return message{}, nil, transientError{errors.New("the privileged parent of the balancer is away")}
+			case <-came:
+				continue
+			}
+		}
+		s.call.Lock()
+		err := send(conn, m)
+		var reply message
+		var fds []int
+		if err == nil {
+			reply, fds, _, err = receive(conn)
+		}
+		s.call.Unlock()
+		if err == nil {
+			return reply, fds, reply.failure()
+		}
+		closeFDs(fds)
+		s.lost(conn, err)
+	}
+}
+
+// failure is the error that a reply carries.
+func (m message) failure() error {
+	switch {
+	case m.Error == "":
+		return nil
+	case m.NotExist:
+		return fmt.Errorf("%s: %w", m.Error, fs.ErrNotExist)
+	case m.Transient:
+		return transientError{errors.New(m.Error)}
+	}
+	return errors.New(m.Error)
+}
+
+func (s *parentSockets) parent() (*net.UnixConn, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn, s.came
+}
+
+func (s *parentSockets) lost(c *net.UnixConn, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == c {
+		s.log.Warn("the privileged parent is gone; new ports have to wait for the next", "err", err)
+		s.conn = nil
+		c.Close()
+	}
+}
+
+func (s *parentSockets) snapshot(ctx context.Context) (io.ReadCloser, error) {
+	_, fds, err := s.request(ctx, message{Op: opSnapshot})
+	if err != nil || len(fds) != 1 {
+		closeFDs(fds)
+		return nil, errors.Join(err, oneSocket(fds, err))
+	}
+	return os.NewFile(uintptr(fds[0]), "snapshot"), nil
+}
+
+// listenPatience is how long a new port waits for a parent that is away.
+const listenPatience = bindAgain
+
+func (s *parentSockets) listen(ctx context.Context, key portKey, have uint64) (net.Listener, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, listenPatience)
+	defer cancel()
+	s.mu.Lock()
+	parked, ok := s.parked[key]
+	delete(s.parked, key)
+	s.mu.Unlock()
+	if ok && have == 0 {
+		have = parked.ns
+	}
+	reply, fds, err := s.request(ctx, message{Op: opListen, Port: key, Have: have})
+	var away transientError
+	switch {
+	case errors.As(err, &away) && have != 0: // what we have is as good as it was
+		reply.NS = have
+	case err != nil:
+		closeFDs(fds)
+		if ok {
+			unix.Close(parked.fd)
+		}
+		return nil, 0, err
+	}
+	if len(fds) == 1 {
+		if ok {
+			unix.Close(parked.fd)
+		}
+		return s.adopt(key, heldSocket{fds[0], reply.NS})
+	}
+	if ok {
+		return s.adopt(key, parked)
+	}
+	if have == 0 {
+		closeFDs(fds)
+		return nil, 0, oneSocket(fds, nil)
+	}
+	return nil, have, nil
+}
+
+// adopt makes a listener of a socket. The descriptor stays, for the next parent.
+func (s *parentSockets) adopt(key portKey, h heldSocket) (net.Listener, uint64, error) {
+	dup, err := unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(h.fd)
+		return nil, 0, err
+	}
+	f := os.NewFile(uintptr(dup), key.String())
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		unix.Close(h.fd)
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.mine[key]; ok {
+		unix.Close(old.fd)
+	}
+	s.mine[key] = h
+	return ln, h.ns, nil
+}
+
+func (s *parentSockets) forget(key portKey) {
+	s.mu.Lock()
+	if h, ok := s.mine[key]; ok {
+		unix.Close(h.fd)
+		delete(s.mine, key)
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), listenPatience)
+	defer cancel()
+	s.request(ctx, message{Op: opForget, Port: key}) // without a parent: the next one asks what we hold
+}
+
+func oneSocket(fds []int, err error) error {
+	if err != nil {
+		return nil
+	}
+	return fmt.Errorf("the parent sent %d descriptors, want 1", len(fds))
+}

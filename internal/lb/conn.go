@@ -1,0 +1,171 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Why the balancer itself ends a request.
+var (
+	errIdle     = errors.New("idle timeout")
+	errDrainEnd = errors.New("deregistration delay is over")
+)
+
+// past is a deadline that ends waiting reads and writes at once.
+var past = time.Unix(1, 0)
+
+// clock tells the time since the process started, monotonic.
+var clock = func() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}()
+
+// clientConn is a client's connection. It notes when bytes last went either way, so that one sweep over all
+// connections (conns.sweep) replaces a timer per request.
+type clientConn struct {
+	net.Conn
+	key    portKey
+	peer   netip.Addr
+	born   time.Duration
+	owner  *conns
+	last   atomic.Int64 // clock() of the last byte
+	state  atomic.Int32 // http.ConnState
+	active atomic.Pointer[exchange]
+}
+
+func (c *clientConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.touch()
+	}
+	return n, err
+}
+
+func (c *clientConn) Write(p []byte) (int, error) {
+	c.touch()
+	if c.active.Load() == nil { // no handler is running, so net/http itself is complaining
+		if status := complaint(p); status != 0 {
+			if _, err := c.Conn.Write([]byte(rawReply(status))); err != nil {
+				return 0, err
+			}
+			return len(p), nil
+		}
+	}
+	n, err := c.Conn.Write(p)
+	if n > 0 {
+		c.touch()
+	}
+	return n, err
+}
+
+func (c *clientConn) Close() error {
+	c.owner.remove(c)
+	return c.Conn.Close()
+}
+
+// CloseWrite lets net/http send FIN first and linger, so that an early answer is not lost in a reset.
+func (c *clientConn) CloseWrite() error {
+	if t, ok := c.Conn.(*net.TCPConn); ok {
+		return t.CloseWrite()
+	}
+	return nil
+}
+
+func (c *clientConn) touch() { c.last.Store(int64(clock())) }
+
+// complaint recognises the answers that net/http writes to a request it could not parse, and says which status AWS
+// gives. They all are one write that begins so; an answer from a handler never lacks a Date.
+func complaint(p []byte) int {
+	const tail = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+	head, _, ok := strings.Cut(string(p[:min(len(p), 256)]), tail)
+	if !ok || !strings.HasPrefix(head, "HTTP/1.1 ") || strings.Contains(head, "\r\n") {
+		return 0
+	}
+	switch status := strings.TrimPrefix(head, "HTTP/1.1 "); {
+	case strings.HasPrefix(status, "501"):
+		return http.StatusNotImplemented
+	case strings.HasPrefix(status, "505"):
+		return http.StatusHTTPVersionNotSupported
+	case strings.HasPrefix(status, "4"), strings.HasPrefix(status, "5"):
+		return http.StatusBadRequest // also 431: AWS answers headers that are too large with 400
+	}
+	return 0
+}
+
+// conns are all open client connections.
+type conns struct {
+	mu  sync.Mutex
+	all map[*clientConn]struct{}
+}
+
+func newConns() *conns { return &conns{all: map[*clientConn]struct{}{}} }
+
+func (cs *conns) add(c net.Conn, key portKey, peer netip.Addr) *clientConn {
+	cc := &clientConn{Conn: c, key: key, peer: peer, born: clock(), owner: cs}
+	cc.touch()
+	cs.mu.Lock()
+	cs.all[cc] = struct{}{}
+	cs.mu.Unlock()
+	return cc
+}
+
+func (cs *conns) remove(c *clientConn) {
+	cs.mu.Lock()
+	delete(cs.all, c)
+	cs.mu.Unlock()
+}
+
+func (cs *conns) list() []*clientConn {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	out := make([]*clientConn, 0, len(cs.all))
+	for c := range cs.all {
+		out = append(out, c)
+	}
+	return out
+}
+
+// sweep ends what has been idle for too long: a waiting connection silently, a request whose header stays away with
+// 408, a running one by its context, with which the handler answers 504 or 408.
+func (cs *conns) sweep(idle func(portKey) time.Duration) {
+	now := clock()
+	for _, c := range cs.list() {
+		d := idle(c.key)
+		if d <= 0 || now-time.Duration(c.last.Load()) <= d {
+			continue
+		}
+		x := c.active.Load()
+		switch {
+		case x != nil:
+			c.touch() // the handler gets as long again to say so
+			x.cancel(errIdle)
+		case http.ConnState(c.state.Load()) == http.StateActive:
+			c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+			c.Conn.Write([]byte(rawReply(http.StatusRequestTimeout)))
+			c.Close()
+		default:
+			c.Close()
+		}
+	}
+}
+
+// cut cancels all requests at the member.
+func (cs *conns) cut(m *member) {
+	m.cut.Store(true)
+	for _, c := range cs.list() {
+		if x := c.active.Load(); x != nil && x.member.Load() == m {
+			x.cancel(errDrainEnd)
+		}
+	}
+}
+
+type connKey struct{}
+
+func connOf(ctx context.Context) *clientConn { return ctx.Value(connKey{}).(*clientConn) }

@@ -1,0 +1,129 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	conn     *clientConn
+	entry    *entry
+	listener *listener
+	rule     *rule
+	member   atomic.Pointer[member] // claimed; the conns' sweeper reads it
+	up       *upstream
+	cancel   context.CancelCauseFunc
+	body     *requestBody // nil without a body
+
+	started  time.Time
+	trace    string // X-Amzn-Trace-Id for the target
+	status   int    // to the client; 0 while nothing was answered
+	answered int    // by the target
+	slot     *atomic.Pointer[traced]
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
+
+// record makes the exchange visible in the trace.
+func (x *exchange) record(r *http.Request, took time.Duration) {
+	t := &traced{
+		Request: lbconfig.Request{TraceID: x.trace, Time: x.started, Method: r.Method, Host: r.Host, Path: r.URL.Path,
+			Status: x.status, Answered: x.answered, Duration: took},
+		requestID: r.Header.Get("X-Request-Id"),
+	}
+	if x.listener != nil {
+		t.Balancer = x.listener.balancer.ARN
+	}
+	if x.rule != nil {
+		t.Rule = x.rule.arn
+	}
+	if m := x.member.Load(); m != nil {
+		t.Group, t.Target = m.group.arn, x.up.host
+	}
+	x.slot.Store(t)
+}
+
+// finish gives the claim back and counts.
+func (x *exchange) finish(r *http.Request) {
+	took := time.Since(x.started)
+	if m := x.member.Load(); m != nil {
+		m.release()
+		m.group.requests.count(x.answered, took)
+	}
+	if x.listener != nil {
+		x.listener.requests.count(x.status, took)
+		x.record(r, took)
+	}
+}
+
+// failure is the status for a target that did not answer properly, 0 when the client is gone and nobody would read
+// it. Source: ALB user guide, troubleshooting.
+func (x *exchange) failure(ctx context.Context, err error) int {
+	incomplete := x.body != nil && !x.body.done.Load()
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errIdle) && incomplete:
+		return http.StatusRequestTimeout
+	case errors.Is(cause, errIdle):
+		return http.StatusGatewayTimeout
+	case errors.Is(cause, errDrainEnd):
+		return http.StatusBadGateway
+	case cause != nil:
+		return 0
+	case x.body != nil && x.body.broken.Load():
+		return http.StatusBadRequest
+	case isTimeout(err):
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// requestBody notes how far the client came with its body.
+type requestBody struct {
+	io.ReadCloser
+	done   atomic.Bool // read to the end
+	broken atomic.Bool // the client sent something that is no body, or ended early
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == io.EOF:
+		b.done.Store(true)
+	case err != nil && !errors.Is(err, http.ErrBodyReadAfterClose):
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// answer is the ResponseWriter of an exchange: it notes the status and keeps net/http from guessing a Content-Type.
+type answer struct {
+	http.ResponseWriter
+	x     *exchange
+	close bool // the connection ends with this answer
+}
+
+func (a *answer) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		a.x.status = status
+		h := a.Header()
+		if _, ok := h["Content-Type"]; !ok {
+			h["Content-Type"] = nil
+		}
+		if a.close && status != http.StatusSwitchingProtocols {
+			h.Set("Connection", "close")
+		}
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -1,0 +1,110 @@
+package lb
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of a request. Source: ALB user guide, quotas.
+const (
+	maxRequestLine   = 16 << 10
+	maxHeader        = 16 << 10 // one header
+	maxHeaders       = 64 << 10 // all of them
+	maxForwardedFor  = 30       // addresses in X-Forwarded-For
+	maxTraceIDLength = 7 << 10
+)
+
+// refusal is the status code for a request that the balancer does not accept, 0 for others.
+func refusal(r *http.Request) int {
+	switch {
+	case r.Method == http.MethodTrace:
+		return http.StatusMethodNotAllowed
+	case len(r.Method)+len(r.RequestURI)+len(" HTTP/1.1 ") > maxRequestLine:
+		return http.StatusRequestURITooLong
+	case r.Method == http.MethodConnect:
+		return http.StatusBadRequest
+	}
+	for name, values := range r.Header {
+		for _, v := range values {
+			if len(name)+len(v) > maxHeader {
+				return http.StatusBadRequest
+			}
+		}
+	}
+	n := 0
+	for _, v := range r.Header["X-Forwarded-For"] {
+		n += strings.Count(v, ",") + 1
+	}
+	if n > maxForwardedFor {
+		return 463
+	}
+	return 0
+}
+
+// setForwarded sets the X-Forwarded headers for the target: the client's address is appended to what came in, the
+// others are overwritten. Source: ALB user guide, X-Forwarded headers.
+func setForwarded(out, in http.Header, client string, port uint16) {
+	if prior := in["X-Forwarded-For"]; len(prior) > 0 {
+		client = strings.Join(prior, ", ") + ", " + client
+	}
+	out.Set("X-Forwarded-For", client)
+	out.Set("X-Forwarded-Proto", "http")
+	out.Set("X-Forwarded-Port", strconv.Itoa(int(port)))
+}
+
+// forwardedHost is the Host header for the target: in lower case, with the listener's port unless it is the default.
+// Source: ALB user guide, host header preservation.
+func forwardedHost(host string, port uint16, fallback string) string {
+	if host == "" { // HTTP/1.0
+		host = fallback
+	}
+	host = strings.ToLower(host)
+	bare := hostOnly(host)
+	switch {
+	case bare == host && port != 80 && port != 443:
+		return host + ":" + strconv.Itoa(int(port))
+	case bare != host && port == 80:
+		return strings.TrimSuffix(host, ":80")
+	}
+	return host
+}
+
+// traceID is the X-Amzn-Trace-Id for the target, made from the one that came in.
+// Source: ALB user guide, request tracing.
+func traceID(in string, now time.Time) string {
+	if len(in) > maxTraceIDLength {
+		in = ""
+	}
+	var kept []string
+	root := false
+	for field := range strings.SplitSeq(in, ";") {
+		field = strings.TrimSpace(field)
+		name, _, _ := strings.Cut(field, "=")
+		switch {
+		case field == "" || strings.EqualFold(name, "Self"):
+			continue
+		case strings.EqualFold(name, "Root"):
+			root = true
+		}
+		kept = append(kept, field)
+	}
+	id := newTraceID(now)
+	if !root {
+		return strings.Join(append([]string{"Root=" + id}, kept...), ";")
+	}
+	return strings.Join(append([]string{"Self=" + id}, kept...), ";")
+}
+
+// newTraceID is 1-, the second in hexadecimal, and 96 random bits.
+func newTraceID(now time.Time) string {
+	var b [12]byte
+	rand.Read(b[:])
+	return fmt.Sprintf("1-%08x-%s", now.Unix(), hex.EncodeToString(b[:]))
+}
+
+func httpDate() string { return time.Now().UTC().Format(http.TimeFormat) }

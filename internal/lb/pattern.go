@@ -1,0 +1,42 @@
+package lb
+
+// matchPattern says whether all of s is described by pattern: * stands for any bytes, also none and also '/', ? for
+// exactly one. It allocates nothing and takes at most len(pattern)×len(s) steps.
+// Source: ALB user guide, rule condition types.
+func matchPattern(pattern, s string, fold bool) bool {
+	p, i := 0, 0
+	star, mark := -1, 0 // the last * seen, and where in s its stand-in ends
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || same(pattern[p], s[i], fold)):
+			p++
+			i++
+		case star >= 0: // let the last * stand for one more byte
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+func same(a, b byte, fold bool) bool {
+	if fold {
+		return lower(a) == lower(b)
+	}
+	return a == b
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}

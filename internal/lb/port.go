@@ -1,0 +1,113 @@
+package lb
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// holdFor is how long a client that is not admitted is kept waiting: as long as Linux tries to connect.
+const holdFor = 130 * time.Second
+
+// port is one bound address. It is a net.Listener for net/http.
+type port struct {
+	net.Listener
+	key   portKey
+	ns    uint64 // number of its namespace
+	conns *conns
+	entry func(portKey) *entry
+
+	held    *atomic.Int64
+	holding sync.WaitGroup
+	close   sync.Once
+	closed  chan struct{}
+}
+
+func newPort(ln net.Listener, key portKey, ns uint64, p *proxy) *port {
+	return &port{Listener: ln, key: key, ns: ns, conns: p.conns, held: &p.held, closed: make(chan struct{}),
+		entry: func(k portKey) *entry { return p.table.Load().ports[k] }}
+}
+
+// Accept waits for a client that is admitted.
+func (p *port) Accept() (net.Conn, error) {
+	for {
+		c, err := p.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		tcp, ok := c.RemoteAddr().(*net.TCPAddr)
+		if !ok {
+			c.Close()
+			continue
+		}
+		peer := tcp.AddrPort().Addr().Unmap()
+		if e := p.entry(p.key); e != nil && e.judge && e.listener != nil && !e.listener.admits(peer) {
+			p.hold(c)
+			continue
+		}
+		return p.conns.add(c, p.key, peer), nil
+	}
+}
+
+// Close stops accepting. Connections that were accepted go on.
+func (p *port) Close() error {
+	err := net.ErrClosed
+	p.close.Do(func() {
+		close(p.closed)
+		err = p.Listener.Close()
+		p.holding.Wait()
+	})
+	return err
+}
+
+// hold answers nothing, as if the packets had been dropped, until the client gives up. The packet filter on the
+// socket (ingressfilter.go) drops them for real; only what came before it was set arrives here.
+func (p *port) hold(c net.Conn) {
+	if p.held.Add(1) > maxHeld {
+		p.held.Add(-1)
+		c.Close()
+		return
+	}
+	p.holding.Go(func() {
+		defer p.held.Add(-1)
+		defer c.Close()
+		done := make(chan struct{})
+		defer close(done)
+		go func() {
+			select {
+			case <-p.closed:
+				c.SetDeadline(past)
+			case <-done:
+			}
+		}()
+		c.SetDeadline(time.Now().Add(holdFor))
+		io.Copy(io.Discard, c)
+	})
+}
+
+// filter puts the rules of the entry on the socket itself.
+func (p *port) filter(e *entry) error {
+	sc, ok := p.Listener.(syscall.Conn)
+	if !ok {
+		return errors.New("the listener has no socket")
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	prefixes, all := e.admitted()
+	return control(raw, func(fd int) error { return setIngressFilter(fd, prefixes, all) })
+}
+
+// admitted are the client prefixes that some listener of the address admits; all is true when nobody is judged.
+func (e *entry) admitted() (prefixes []netip.Prefix, all bool) {
+	if !e.judge || e.listener == nil { // at a front, the request's host decides
+		return nil, true
+	}
+	return admitted(e.listener.balancer.Ingress, e.listener.port)
+}

@@ -1,0 +1,237 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
+)
+
+const (
+	// keepAliveLife is how long a client's connection is kept. Source: ALB user guide, client_keep_alive.seconds.
+	keepAliveLife = time.Hour
+	// maxHeld is how many connections of clients that are not admitted are held at once; more are closed.
+	maxHeld = 1024
+)
+
+// proxy answers requests by the table in force.
+type proxy struct {
+	table    atomic.Pointer[table]
+	conns    *conns
+	trace    ring
+	held     atomic.Int64
+	retiring atomic.Bool // answers end their connections
+	forward  *httputil.ReverseProxy
+	log      *slog.Logger
+}
+
+func newProxy(l *slog.Logger) *proxy {
+	p := &proxy{conns: newConns(), log: l}
+	p.table.Store(&table{})
+	p.forward = &httputil.ReverseProxy{
+		Rewrite:        p.rewrite,
+		Transport:      roundTripper{},
+		FlushInterval:  -1, // what a target sends is passed on at once
+		ModifyResponse: p.answered,
+		ErrorHandler:   p.failed,
+		BufferPool:     &buffers{},
+		ErrorLog:       log.New(io.Discard, "", 0), // failures are counted and traced; clients that go away are no news
+	}
+	return p
+}
+
+// ServeHTTP serves one request: listener, rule, action.
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	x := &exchange{conn: connOf(ctx), cancel: cancel, started: time.Now(), slot: p.trace.reserve()}
+	x.conn.active.Store(x)
+	defer func() {
+		x.finish(r)
+		x.conn.touch()
+		x.conn.active.Store(nil)
+		cancel(nil)
+	}()
+	a := &answer{ResponseWriter: w, x: x, close: p.retiring.Load() || clock()-x.conn.born > keepAliveLife}
+	p.serve(a, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)), x)
+}
+
+func (p *proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
+	for {
+		t := p.table.Load()
+		if x.entry = t.ports[x.conn.key]; x.entry == nil {
+			panic(http.ErrAbortHandler) // the listener has gone
+		}
+		if x.listener = x.entry.listenerFor(r.Host); x.listener == nil {
+			reply(w, http.StatusNotFound, "text/plain; charset=utf-8", "No load balancer answers to this host name.\n")
+			return
+		}
+		if x.entry.judge && !x.listener.admits(x.conn.peer) {
+			p.hold(r.Context())
+		}
+		if status := refusal(r); status != 0 {
+			replyPage(w, status)
+			return
+		}
+		x.rule = match(x.listener.rules, hostOnly(r.Host), normalPath(requestPath(r)))
+		switch x.rule.act.Type {
+		case lbconfig.FixedResponse:
+			replyFixed(w, x.rule.act.Fixed)
+			return
+		case lbconfig.RedirectTo:
+			replyRedirect(w, r, x.entry.port, x.rule.act.Redirect)
+			return
+		}
+		if p.claim(x) {
+			p.send(w, r, x)
+			return
+		}
+		if p.table.Load() == t { // else the group may have gone with the snapshot it came from
+			replyPage(w, http.StatusServiceUnavailable)
+			return
+		}
+	}
+}
+
+// Private
+
+// claim chooses a group and a target and counts the request in there.
+func (p *proxy) claim(x *exchange) bool {
+	g := x.rule.act.forward.pick()
+	if g == nil {
+		return false
+	}
+	m := g.claim()
+	if m == nil {
+		return false
+	}
+	if x.up = m.upstream(x.listener.balancer.ARN); x.up == nil { // the balancer has just lost the group
+		m.release()
+		return false
+	}
+	x.member.Store(m)
+	if m.cut.Load() {
+		x.cancel(errDrainEnd)
+	}
+	return true
+}
+
+func (p *proxy) send(w http.ResponseWriter, r *http.Request, x *exchange) {
+	if r.ContentLength != 0 {
+		http.NewResponseController(w).EnableFullDuplex() // HTTP/1 always can
+		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+			w.WriteHeader(http.StatusContinue)
+		}
+		x.body = &requestBody{ReadCloser: r.Body}
+		r.Body = x.body
+	}
+	x.trace = traceID(r.Header.Get("X-Amzn-Trace-Id"), x.started)
+	p.forward.ServeHTTP(w, r)
+}
+
+// rewrite makes the request for the target. ReverseProxy has removed hop-by-hop headers, and X-Forwarded headers,
+// which are made from the client's; what AWS lets pass comes back.
+func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
+	x := exchangeOf(pr.In.Context())
+	in, out := pr.In.Header, pr.Out.Header
+	pr.Out.URL = targetURL(pr.In, x.up.host)
+	pr.Out.Host = forwardedHost(pr.In.Host, x.entry.port, x.listener.balancer.DNSName)
+	for _, name := range []string{"Forwarded", "X-Forwarded-Host"} {
+		if v, ok := in[name]; ok {
+			out[name] = v
+		}
+	}
+	setForwarded(out, in, x.conn.peer.String(), x.entry.port)
+	out.Set("X-Amzn-Trace-Id", x.trace)
+	out.Del("Expect") // answered already
+}
+
+// answered runs when the target's header is there and nothing has gone to the client.
+func (p *proxy) answered(resp *http.Response) error {
+	x := exchangeOf(resp.Request.Context())
+	x.answered, x.status = resp.StatusCode, resp.StatusCode
+	x.record(resp.Request, 0)
+	return nil
+}
+
+func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r.Context())
+	status := x.failure(r.Context(), err)
+	if status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	p.log.Debug("request failed", "target", x.up.host, "status", status, "err", err)
+	if status == http.StatusBadRequest || status == http.StatusRequestTimeout {
+		w.Header().Set("Connection", "close")
+	}
+	replyPage(w, status)
+}
+
+// hold keeps a client that is not admitted waiting, as a dropped packet would, and never returns.
+func (p *proxy) hold(ctx context.Context) {
+	if p.held.Add(1) <= maxHeld {
+		<-ctx.Done()
+	}
+	p.held.Add(-1)
+	panic(http.ErrAbortHandler)
+}
+
+// requestPath is the path as the client sent it.
+func requestPath(r *http.Request) string {
+	if strings.HasPrefix(r.RequestURI, "/") {
+		return r.RequestURI
+	}
+	if r.RequestURI == "*" {
+		return "*"
+	}
+	return r.URL.EscapedPath()
+}
+
+// targetURL asks the target for just what the client asked for, byte by byte.
+func targetURL(r *http.Request, host string) *url.URL {
+	u := &url.URL{Scheme: "http", Host: host, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+	path, _, _ := strings.Cut(requestPath(r), "?")
+	if strings.HasPrefix(path, "//") { // Opaque would take it for a host
+		u.Path, u.RawPath = r.URL.Path, r.URL.RawPath
+	} else {
+		u.Opaque = path
+	}
+	return u
+}
+
+// roundTripper sends each request by its exchange's upstream.
+type roundTripper struct{}
+
+func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	return exchangeOf(r.Context()).up.transport.RoundTrip(r)
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT)
+}
+
+// buffers are for copying bodies.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[32 << 10]byte); ok {
+		return p[:]
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }

@@ -1,0 +1,108 @@
+package lb
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
+)
+
+// maxRedirect is the longest Location the balancer sends; a longer one is answered 507.
+const maxRedirect = 8 << 10
+
+// reasons are the reason phrases of answers that the balancer itself gives.
+// Source: captured answers; the pages' sizes are 162 (503) and 122 (502) bytes.
+var reasons = map[int]string{
+	301: "Moved Permanently",
+	302: "Found",
+	400: "Bad Request",
+	403: "Forbidden",
+	405: "Not Allowed",
+	408: "Request Time-out",
+	413: "Request Entity Too Large",
+	414: "Request-URI Too Large",
+	500: "Internal Server Error",
+	501: "Not Implemented",
+	502: "Bad Gateway",
+	503: "Service Temporarily Unavailable",
+	504: "Gateway Time-out",
+	505: "HTTP Version Not Supported",
+	507: "Insufficient Storage",
+}
+
+// page is the balancer's own page for a status code, "" when AWS sends none.
+func page(status int) string {
+	reason, ok := reasons[status]
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("<html>\r\n<head><title>%d %s</title></head>\r\n<body>\r\n<center><h1>%d %s</h1></center>\r\n</body>\r\n</html>\r\n",
+		status, reason, status, reason)
+}
+
+// reply answers in the balancer's own name.
+func reply(w http.ResponseWriter, status int, contentType, body string) {
+	h := w.Header()
+	h.Set("Server", "awselb/2.0")
+	if body != "" {
+		h.Set("Content-Type", contentType)
+	} else {
+		h["Content-Type"] = nil // else net/http guesses one
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if h.Get("Connection") == "" {
+		h.Set("Connection", "keep-alive")
+	}
+	w.WriteHeader(status)
+	io.WriteString(w, body)
+}
+
+func replyPage(w http.ResponseWriter, status int) { reply(w, status, "text/html", page(status)) }
+
+// rawReply is an answer for a connection whose request net/http never handed over.
+func rawReply(status int) string {
+	body := page(status)
+	return fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: awselb/2.0\r\nDate: %s\r\nContent-Type: text/html\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		status, reasons[status], httpDate(), len(body), body)
+}
+
+func replyFixed(w http.ResponseWriter, f lbconfig.Fixed) {
+	ct := f.ContentType
+	if ct == "" {
+		ct = "text/plain"
+	}
+	reply(w, f.Status, ct+"; charset=utf-8", f.Body)
+}
+
+// replyRedirect fills in the template with the request's own parts. The port is always written.
+func replyRedirect(w http.ResponseWriter, r *http.Request, port uint16, d lbconfig.Redirect) int {
+	path, query, _ := strings.Cut(r.RequestURI, "?")
+	if u, err := url.Parse(r.RequestURI); err == nil && u.IsAbs() {
+		path = u.EscapedPath()
+	}
+	parts := strings.NewReplacer("#{protocol}", "http", "#{host}", hostOnly(r.Host), "#{port}", strconv.Itoa(int(port)),
+		"#{path}", strings.TrimPrefix(path, "/"), "#{query}", query)
+	fill := func(template, fallback string) string {
+		if template == "" {
+			template = fallback
+		}
+		return parts.Replace(template)
+	}
+	to := strings.ToLower(fill(d.Protocol, "#{protocol}")) + "://" + fill(d.Host, "#{host}") + ":" +
+		fill(d.Port, "#{port}") + fill(d.Path, "/#{path}")
+	if q := fill(d.Query, "#{query}"); q != "" {
+		to += "?" + q
+	}
+	status := d.Status
+	if len(to) > maxRedirect {
+		status = http.StatusInsufficientStorage
+	} else {
+		w.Header().Set("Location", to)
+	}
+	replyPage(w, status)
+	return status
+}

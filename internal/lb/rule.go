@@ -1,0 +1,110 @@
+package lb
+
+import (
+	"sync/atomic"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
+)
+
+// rule is a compiled lbconfig.Rule.
+type rule struct {
+	arn   string
+	conds []cond
+	act   action
+}
+
+type cond struct {
+	host     bool // compare the host, else the path
+	patterns []string
+}
+
+// action is a compiled lbconfig.Action: forward is nil unless it forwards.
+type action struct {
+	lbconfig.Action
+	forward *spread
+}
+
+// match is the first rule whose conditions all hold. The last one, the default, has none.
+func match(rules []rule, host, path string) *rule {
+	for i := range rules {
+		if rules[i].holds(host, path) {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
+func (r *rule) holds(host, path string) bool {
+	for i := range r.conds {
+		if !r.conds[i].holds(host, path) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *cond) holds(host, path string) bool {
+	for _, p := range c.patterns {
+		if c.host && matchPattern(p, host, true) || !c.host && matchPattern(p, path, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// spread shares requests out to groups in proportion to their weights, evenly mixed: weights 3 and 1 give A A B A.
+// A group without targets keeps its share. Source: ALB user guide, forward actions.
+type spread struct {
+	groups []*group
+	order  []uint8 // indexes into groups; empty when all weights are 0
+	next   atomic.Uint64
+}
+
+func newSpread(groups []*group, weights []int) *spread {
+	return &spread{groups: groups, order: spreadOrder(weights)}
+}
+
+// pick returns the group of the next request, nil when all weights are 0.
+func (s *spread) pick() *group {
+	switch len(s.order) {
+	case 0:
+		return nil
+	case 1:
+		return s.groups[s.order[0]]
+	}
+	return s.groups[s.order[(s.next.Add(1)-1)%uint64(len(s.order))]]
+}
+
+// spreadOrder is smooth weighted round robin written out: each group gains its weight, the richest is next and pays
+// the sum. After sum/gcd turns all are back at zero.
+func spreadOrder(weights []int) []uint8 {
+	sum, div := 0, 0
+	for _, w := range weights {
+		sum += w
+		div = gcd(div, w)
+	}
+	if sum == 0 {
+		return nil
+	}
+	order := make([]uint8, 0, sum/div)
+	credit := make([]int, len(weights))
+	for range sum / div {
+		best := 0
+		for i, w := range weights {
+			credit[i] += w
+			if credit[i] > credit[best] {
+				best = i
+			}
+		}
+		credit[best] -= sum
+		order = append(order, uint8(best))
+	}
+	return order
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}

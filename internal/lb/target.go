@@ -1,0 +1,108 @@
+package lb
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
+)
+
+// group is a target group. It lives as long as snapshots name it, so that turns and counts go on across them.
+type group struct {
+	arn      string
+	eligible atomic.Pointer[[]*member] // who may get requests; never nil
+	next     atomic.Uint64
+	requests counters
+
+	// What follows belongs to the worker's mutex.
+	conf    lbconfig.TargetGroup
+	members map[netip.AddrPort]*member
+	via     *lbconfig.Balancer // examines the targets; nil when no listener uses the group
+}
+
+func newGroup(arn string) *group {
+	g := &group{arn: arn, members: map[netip.AddrPort]*member{}}
+	g.eligible.Store(new([]*member))
+	return g
+}
+
+// member is a target of one group. Health, draining and open requests belong to the pair: the same address in two
+// groups is two members.
+type member struct {
+	group    *group
+	addr     netip.AddrPort
+	inflight atomic.Int64 // claims not released
+	closed   atomic.Bool  // draining or gone: no new claims
+	cut      atomic.Bool  // its open requests have been cancelled, and whoever still comes is too
+	drained  func()       // called when the last claim of a closed member is released; must not block
+	// upstreams by the ARN of the balancer that sends; replaced as a whole.
+	upstreams atomic.Pointer[map[string]*upstream]
+
+	// What follows belongs to the worker's mutex.
+	conf   lbconfig.Target
+	health health
+	probe  *probe      // nil while it is not examined
+	cutoff *time.Timer // ends the deregistration delay
+}
+
+// claim counts a request in at the target whose turn it is. The caller releases it. nil: nobody is eligible.
+//
+// A drain must see every request that was ever assigned. So a claim counts first and looks at closed second, while
+// whoever drains publishes the list without the member, sets closed, and only then looks at the count: either the
+// claim sees closed, and finds a list without the member, or the drain sees the claim.
+func (g *group) claim() *member {
+	for {
+		list := *g.eligible.Load()
+		if len(list) == 0 {
+			return nil
+		}
+		m := list[(g.next.Add(1)-1)%uint64(len(list))]
+		m.inflight.Add(1)
+		if !m.closed.Load() {
+			return m
+		}
+		m.release()
+	}
+}
+
+// release gives a claim back.
+func (m *member) release() {
+	if m.inflight.Add(-1) == 0 && m.closed.Load() {
+		m.closeIdle()
+		m.drained()
+	}
+}
+
+// upstream is the way from the balancer to this target.
+func (m *member) upstream(balancer string) *upstream {
+	return (*m.upstreams.Load())[balancer]
+}
+
+func (m *member) closeIdle() {
+	for _, u := range *m.upstreams.Load() {
+		u.transport.CloseIdleConnections()
+	}
+}
+
+// routable are the members that get requests: the healthy ones; if there are none, all unhealthy ones (AWS fails open);
+// unexamined ones always. New ones wait for their first success.
+// Source: ALB user guide, target group health checks.
+func routable(members []*member) []*member {
+	var good, bad []*member
+	for _, m := range members {
+		if m.conf.Draining {
+			continue
+		}
+		switch m.health.state {
+		case lbconfig.Healthy, lbconfig.Unavailable:
+			good = append(good, m)
+		case lbconfig.Unhealthy:
+			bad = append(bad, m)
+		}
+	}
+	if len(good) > 0 {
+		return good
+	}
+	return bad
+}

@@ -1,0 +1,276 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
+)
+
+// ControlSocket is the worker's control socket in the run directory.
+const ControlSocket = "lb.sock"
+
+// ErrStale is the refusal of a snapshot older than the one in force.
+var ErrStale = errors.New("snapshot is older than the one in force")
+
+// WorkerOptions are for RunWorker.
+type WorkerOptions struct {
+	// Inherited: the process was started by RunParent, from which it has its sockets. All but Log and StopTimeout is
+	// ignored then.
+	Inherited bool
+	// RunDir holds the control socket and the file of last known states.
+	RunDir string
+	// SnapshotPath is read at start; it may be missing.
+	SnapshotPath string
+	// StopTimeout is how long open requests may go on after ctx ends. 0 is 10 s.
+	StopTimeout time.Duration
+	Log         *slog.Logger // nil: slog.Default()
+}
+
+// RunWorker serves HTTP until ctx ends, then lets open requests finish. It needs no privileges. Without a parent it
+// binds its ports itself, in its own namespace only.
+func RunWorker(ctx context.Context, o WorkerOptions) error {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.StopTimeout == 0 {
+		o.StopTimeout = 10 * time.Second
+	}
+	h, err := newHome(o)
+	if err != nil {
+		return fmt.Errorf("balancer: %w", err)
+	}
+	w := newWorker(h, o.Log)
+	return w.run(ctx, o.StopTimeout)
+}
+
+// home is where a worker lives: what it has from its parent, or makes itself.
+type home struct {
+	sockets  sockets
+	dir      string // of the memory file
+	control  net.Listener
+	snapshot func(context.Context) (io.ReadCloser, error) // fs.ErrNotExist without one
+	serve    func(context.Context)                        // what has to run beside, nil for nothing
+}
+
+func newHome(o WorkerOptions) (*home, error) {
+	if o.Inherited {
+		return inheritedHome(o.Log)
+	}
+	path := filepath.Join(o.RunDir, ControlSocket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	open := func(context.Context) (io.ReadCloser, error) { return os.Open(o.SnapshotPath) }
+	return &home{sockets: ownSockets{}, dir: o.RunDir, control: ln, snapshot: open}, nil
+}
+
+// worker applies snapshots and serves by them.
+type worker struct {
+	home   *home
+	log    *slog.Logger
+	proxy  *proxy
+	server *http.Server
+	hub    *hub
+	tasks  sync.WaitGroup // probes and accept loops
+
+	mu       sync.Mutex
+	stopped  bool
+	snap     *lbconfig.Snapshot // nil before the first
+	groups   map[string]*group  // by ARN
+	ports    map[portKey]*port
+	portErrs map[portKey]error
+	counts   map[string]*counters // by listener ARN
+	memory   map[memberKey]remembered
+	saved    []remembered // what the memory file says
+	again    *time.Timer  // binds again what time may have healed
+}
+
+func newWorker(h *home, l *slog.Logger) *worker {
+	w := &worker{home: h, log: l, proxy: newProxy(l), hub: newHub(), groups: map[string]*group{},
+		ports: map[portKey]*port{}, portErrs: map[portKey]error{}, counts: map[string]*counters{}}
+	w.server = &http.Server{
+		Handler:                      w.proxy,
+		MaxHeaderBytes:               maxRequestLine + maxHeaders - 4096, // net/http adds as much
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(io.Discard, "", 0),
+		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState:                    func(c net.Conn, s http.ConnState) { c.(*clientConn).state.Store(int32(s)) },
+	}
+	return w
+}
+
+func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	side, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if w.home.serve != nil {
+		beside.Go(func() { w.home.serve(side) })
+	}
+	memory, err := loadMemory(w.home.dir)
+	if err != nil {
+		w.log.Warn("last known states of the targets are lost", "err", err)
+	}
+	w.memory = memory
+	beside.Go(func() { w.sweep(side) })
+	beside.Go(func() {
+		// The parent may be away: then the first snapshot is the one it reads when it is back, or one that is put.
+		if err := w.reload(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+			w.log.Error("snapshot not loaded", "err", err)
+		}
+	})
+	control := w.controlServer()
+	beside.Go(func() { control.Serve(w.home.control) })
+	<-ctx.Done()
+	control.Close()
+	w.stop(stopTimeout)
+	return nil
+}
+
+// reload applies the saved snapshot.
+func (w *worker) reload(ctx context.Context) error {
+	f, err := w.home.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s, err := lbconfig.Read(f)
+	if err != nil {
+		return err
+	}
+	return w.apply(ctx, s)
+}
+
+// stop ends accepting, lets requests finish, and ends everything.
+func (w *worker) stop(timeout time.Duration) {
+	w.proxy.retiring.Store(true)
+	w.mu.Lock()
+	w.stopped = true
+	if w.again != nil {
+		w.again.Stop()
+	}
+	for _, p := range w.ports {
+		p.Close()
+	}
+	for _, g := range w.groups {
+		for _, m := range g.members {
+			m.examine(nil)
+		}
+	}
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	w.server.Shutdown(ctx)
+	for _, c := range w.proxy.conns.list() { // tunnels, and what did not finish
+		c.Close()
+	}
+	w.server.Close()
+	w.tasks.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, g := range w.groups {
+		for _, m := range g.members {
+			m.closeIdle()
+			if m.cutoff != nil {
+				m.cutoff.Stop()
+			}
+		}
+	}
+}
+
+// sweep ends idle connections, and upstream connections that came back after their target began to drain.
+func (w *worker) sweep(ctx context.Context) {
+	for {
+		t := w.proxy.table.Load()
+		tick := time.Second
+		for _, e := range t.ports {
+			tick = min(tick, max(e.idle/8, 5*time.Millisecond))
+		}
+		if !pause(ctx, tick) {
+			return
+		}
+		w.proxy.conns.sweep(func(k portKey) time.Duration {
+			if e := w.proxy.table.Load().ports[k]; e != nil {
+				return e.idle
+			}
+			return lbconfig.DefaultIdleTimeout
+		})
+		w.mu.Lock()
+		for _, g := range w.groups {
+			for _, m := range g.members {
+				if m.closed.Load() {
+					m.closeIdle()
+				}
+			}
+		}
+		w.mu.Unlock()
+	}
+}
+
+// serve accepts at a port until it is closed.
+func (w *worker) serve(p *port) {
+	w.tasks.Go(func() {
+		if err := w.server.Serve(p); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+			w.log.Error("listener ended", "addr", p.key.String(), "err", err)
+		}
+	})
+}
+
+// saveLocked writes the states down if they differ from what was written last.
+func (w *worker) saveLocked() {
+	list := []remembered{}
+	for _, g := range w.groups {
+		for _, m := range g.members {
+			if m.conf.Draining {
+				continue
+			}
+			list = append(list, remembered{g.arn, m.addr, m.conf.Since, m.health.state, m.health.reason, m.health.text})
+		}
+	}
+	sortRemembered(list)
+	if sameRemembered(list, w.saved) {
+		return
+	}
+	if err := saveMemory(w.home.dir, list); err != nil {
+		w.log.Warn("states of the targets not saved", "err", err)
+		return
+	}
+	w.saved = list
+}
+
+func (w *worker) counter(listener string) *counters {
+	c := w.counts[listener]
+	if c == nil {
+		c = &counters{}
+		w.counts[listener] = c
+	}
+	return c
+}
+
+// forgetCountersLocked drops the counters of listeners that are gone.
+func (w *worker) forgetCountersLocked(s *lbconfig.Snapshot) {
+	there := map[string]bool{}
+	for _, b := range s.Balancers {
+		for _, l := range b.Listeners {
+			there[l.ARN] = true
+		}
+	}
+	maps.DeleteFunc(w.counts, func(arn string, _ *counters) bool { return !there[arn] })
+}
