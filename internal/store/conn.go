@@ -74,11 +74,23 @@ func (c *conn) rows(query string, args []any, scan func(*sql.Rows) error) error 
 }
 
 func (c *conn) close() error {
+	return errors.Join(c.closeStmts(), c.c.Close())
+}
+
+// discard closes the connection for good, where close gives it back to database/sql. Statements go first: to finalize
+// one of a connection that is gone is a use after free, which the driver answers with a nil dereference.
+func (c *conn) discard() {
+	c.closeStmts()
+	c.c.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+func (c *conn) closeStmts() error {
 	var err error
 	for _, s := range c.stmts {
 		err = errors.Join(err, s.Close())
 	}
-	return errors.Join(err, c.c.Close())
+	c.stmts = nil
+	return err
 }
 
 // pool hands out its connections one at a time, in the order of asking.
@@ -144,8 +156,7 @@ func (p *pool) rollback(c *conn) {
 		p.put(c)
 		return
 	}
-	c.c.Raw(func(any) error { return driver.ErrBadConn }) // database/sql closes it instead of keeping it
-	c.close()
+	c.discard()
 	p.put(nil)
 }
 

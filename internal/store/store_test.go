@@ -262,7 +262,7 @@ func TestTransaction_IsOverWhenItIsOver(t *testing.T) {
 
 func TestList_Prefix(t *testing.T) {
 	db := openTest(t, Options{})
-	keys := []string{"%", "'; DROP TABLE record; --", "A/x", "_", "a", "a/", "a/b", "a/b/c", "a/ü", "a/\U0010ffff", "a0", "ab", "a\\b", "b/a/b", "ä/1", "\U0010ffff\U0010ffff"}
+	keys := []string{"%", "'; DROP TABLE record; --", "A/x", "_", "a", "a/", "a/b", "a/b/c", "a/ü", "a/\U0010ffff", "a0", "a\\b", "ab", "b/a/b", "ä/1", "\U0010ffff\U0010ffff"}
 	for i := len(keys) - 1; i >= 0; i-- {
 		put(t, db, keys[i], i+1)
 	}

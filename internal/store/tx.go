@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -69,8 +70,8 @@ func (db *DB) Update(ctx context.Context, fn func(*WriteTx) error) error {
 			db.writer.put(c)
 			return
 		}
-		for _, f := range tx.undo {
-			f()
+		for _, undo := range slices.Backward(tx.undo) {
+			undo()
 		}
 		db.writer.rollback(c)
 	}()
