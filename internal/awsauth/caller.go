@@ -1,0 +1,30 @@
+package awsauth
+
+import (
+	"context"
+	"time"
+)
+
+// A Caller is who signed a request.
+type Caller struct {
+	Account     string // 12 digits
+	Region      string // of the credential scope
+	AccessKeyID string
+	ARN         string // such as arn:aws:iam::000000000000:root
+	UserID      string
+	Root        bool      // may do everything in its account
+	Expires     time.Time // of a temporary key; zero for others
+}
+
+type callerKey struct{}
+
+// WithCaller returns a context that carries the caller.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// CallerFrom returns the caller that the Mux put into a handler's context; the zero Caller if there is none.
+func CallerFrom(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
