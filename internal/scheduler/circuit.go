@@ -1,0 +1,134 @@
+package scheduler
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// shortLife: a task that ends before it has run this long counts for the start throttle. On AWS
+// starting takes so long that a crash loop slows itself; here a task starts in a fraction of a second.
+const shortLife = 10 * time.Second
+
+// maxThrottle is the longest wait between launches. Source: DG service-throttle-logic (older text: 15 minutes).
+const maxThrottle = 15 * time.Minute
+
+// count brings the deployments' failure counters up to date: consecutive tasks that did not
+// start, exited, or failed their health checks; back to 0 when one becomes healthy.
+func (s *service) count() {
+	for i, d := range s.deployments {
+		st, ok := s.status.Deployments[d.ID]
+		if !ok {
+			st = state.DeploymentStatus{RolloutState: "IN_PROGRESS", RolloutStateReason: "ECS deployment " + d.ID + " in progress.", StartedAt: s.now, UpdatedAt: s.now}
+		}
+		if i > 0 && st.RolloutState == "IN_PROGRESS" && !st.Superseded {
+			st.Superseded, st.FinishedAt, st.UpdatedAt = true, s.now, s.now
+		}
+		for _, m := range s.tasks {
+			if m.task.Deployment == d.ID {
+				s.countTask(m, &st)
+			}
+		}
+		s.status.Deployments[d.ID] = st
+	}
+}
+
+func (s *service) countTask(m member, st *state.DeploymentStatus) {
+	if st.Images == nil && m.status.Is("pull") {
+		st.Images = map[string]string{}
+		for _, c := range m.status.Containers {
+			st.Images[c.Name] = c.Digest
+		}
+	}
+	if ok, _ := m.healthy(s.now); ok && s.first(m, "healthy") {
+		st.FailedTasks, st.UpdatedAt = 0, s.now
+	}
+	if !m.stopping() || !failure(m) || !s.first(m, "counted") {
+		return
+	}
+	if ran := m.status.StartedAt; ran.IsZero() || m.status.Stop != nil && m.status.Stop.At.Sub(ran) < shortLife || st.RolloutState == "IN_PROGRESS" {
+		st.FailedTasks++
+		st.FailedAt, st.UpdatedAt = s.now, s.now
+	}
+}
+
+// failure tells a task that failed from one that was told to go.
+func failure(m member) bool {
+	stop := m.status.Stop
+	if stop == nil {
+		stop = m.task.Stop
+	}
+	switch stop.Code {
+	case "TaskFailedToStart", "EssentialContainerExited":
+		return true
+	case "ServiceSchedulerInitiated":
+		return strings.HasPrefix(stop.Reason, "Task failed")
+	}
+	return false
+}
+
+// throttle is how long to wait before the next launch: nothing after the first two failures in a
+// row, then 1 s, 2 s, 4 s and so on.
+func (s *service) throttle(st state.DeploymentStatus) time.Duration {
+	if st.FailedTasks < 3 {
+		return 0
+	}
+	s.once("throttle", fmt.Sprint(st.StartedAt), "is unable to consistently start tasks successfully.")
+	wait := maxThrottle
+	if n := st.FailedTasks - 3; n < 10 {
+		wait = min(maxThrottle, time.Second<<n)
+	}
+	return max(0, st.FailedAt.Add(wait).Sub(s.now))
+}
+
+// breakCircuit ends a deployment whose tasks keep failing, and rolls back if the service wants it.
+func (s *service) breakCircuit(tx *store.WriteTx) error {
+	svc := &s.svc.Val
+	if len(s.deployments) == 0 || !svc.CircuitBreaker.Enable {
+		return nil
+	}
+	d := s.deployments[0]
+	st := s.status.Deployments[d.ID]
+	if st.RolloutState != "IN_PROGRESS" || st.FailedTasks < state.BreakerThreshold(svc.DesiredCount) {
+		return nil
+	}
+	st.RolloutState, st.RolloutStateReason = "FAILED", "ECS deployment circuit breaker: tasks failed to start."
+	st.FinishedAt, st.UpdatedAt = s.now, s.now
+	s.status.Deployments[d.ID] = st
+	s.event(fmt.Sprintf("(deployment %s) deployment failed: tasks failed to start.", d.ID))
+	if !svc.CircuitBreaker.Rollback || d.RollbackOf != "" {
+		return nil
+	}
+	for _, good := range s.deployments[1:] {
+		if s.status.Deployments[good.ID].RolloutState == "COMPLETED" {
+			return s.rollBack(tx, good, d)
+		}
+	}
+	return nil // nothing to roll back to: a first deployment stays failed
+}
+
+// rollBack makes a new deployment with what served before.
+func (s *service) rollBack(tx *store.WriteTx, good, failed state.Deployment) error {
+	svc := &s.svc.Val
+	d := good
+	svc.Sequence++
+	d.Sequence, d.ID, d.ARNID, d.RevisionID = svc.Sequence, "ecs-svc/"+newDigits(), newWord(), newDigits()
+	d.CreatedAt, d.RollbackOf, d.Source = s.now, failed.ID, []string{failed.RevisionID}
+	o := store.Object[state.Deployment]{Key: s.svc.Key + fmt.Sprintf("/%010d", svc.Sequence), Val: d}
+	if err := state.Deployments.Put(tx, &o); err != nil {
+		return err
+	}
+	if err := state.Services.Put(tx, &s.svc); err != nil {
+		return err
+	}
+	s.deployments = append([]state.Deployment{d}, s.deployments...)
+	s.status.Deployments[d.ID] = state.DeploymentStatus{
+		RolloutState: "IN_PROGRESS", RolloutStateReason: "ECS deployment circuit breaker: rolling back to deploymentId " + good.ID + ".",
+		StartedAt: s.now, UpdatedAt: s.now, Images: s.status.Deployments[good.ID].Images,
+	}
+	s.event(fmt.Sprintf("rolling back to deployment %s.", good.ID))
+	return nil
+}

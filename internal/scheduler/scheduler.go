@@ -1,0 +1,146 @@
+// Package scheduler keeps services at their desired count and leads their deployments: it looks
+// at a service's tasks and at the health of their targets, decides in a pure plan, and applies it
+// by writing and stopping task records. The package task does what those records ask.
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/reconcile"
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// Options is what the controller works with.
+type Options struct {
+	DB     *store.DB
+	Memory int                // MiB that tasks may reserve on this machine; 0: no limit
+	Fault  func(point string) // called at named points ("scheduler.apply:after"); tests break there
+	Log    *slog.Logger
+}
+
+// Controller is the reconciler of services; it alone writes state.ServiceStatuses.
+type Controller struct {
+	o    Options
+	loop *reconcile.Loop
+}
+
+// New makes the controller. Run works.
+func New(o Options) *Controller {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Fault == nil {
+		o.Fault = func(string) {}
+	}
+	c := &Controller{o: o}
+	c.loop = reconcile.NewLoop("scheduler", c, reconcile.Options{Workers: 4, Log: o.Log})
+	return c
+}
+
+// Loop is the controller's queue.
+func (c *Controller) Loop() *reconcile.Loop { return c.loop }
+
+// Run schedules until ctx ends.
+func (c *Controller) Run(ctx context.Context) error {
+	err := c.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		for s, err := range state.Services.List(tx, "") {
+			if err != nil {
+				return err
+			}
+			c.loop.Add(s.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list services: %w", err)
+	}
+	return c.loop.Run(ctx)
+}
+
+// Changed is told of every change of a record.
+func (c *Controller) Changed(ctx context.Context, kind, key string) {
+	switch kind {
+	case state.Services.Kind(), state.ServiceStatuses.Kind():
+		c.loop.Add(key)
+	case state.Tasks.Kind(), state.TaskStatuses.Kind():
+		c.ofTask(ctx, key)
+	case state.TargetHealths.Kind():
+		c.ofTarget(ctx, key)
+	}
+}
+
+// Reconcile takes one service a step further. Everything is decided and written in one
+// transaction, so that a crash leaves either all of a step or nothing of it.
+func (c *Controller) Reconcile(ctx context.Context, key string) (again time.Duration, err error) {
+	c.o.Fault("scheduler.apply:before")
+	err = c.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		again = 0
+		s, err := load(tx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if s.status.Status == "INACTIVE" && !s.svc.Val.DeletedAt.IsZero() {
+			return nil
+		}
+		s.now = tx.Now()
+		s.tell()
+		s.count()
+		if err := s.breakCircuit(tx); err != nil {
+			return err
+		}
+		view := s.view()
+		p := plan(view)
+		again = p.Again
+		if err := s.apply(tx, p, c.o.Memory); err != nil {
+			return err
+		}
+		if len(p.Start)+len(p.Stop) == 0 {
+			s.settle(view)
+		}
+		if again == 0 {
+			again = s.again
+		}
+		return s.save(tx)
+	})
+	if err == nil {
+		c.o.Fault("scheduler.apply:after")
+	}
+	return again, err
+}
+
+// Private
+
+func (c *Controller) ofTask(ctx context.Context, key string) {
+	_ = c.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		t, err := state.Tasks.Get(tx, key)
+		if err == nil && t.Val.Service != "" {
+			c.loop.Add(t.Val.Scope.Key(t.Val.Cluster, t.Val.Service))
+		}
+		return nil // a record that went is no news: the loop looks again anyway
+	})
+}
+
+// ofTarget queues the services of the scope that use the target's group.
+func (c *Controller) ofTarget(ctx context.Context, key string) {
+	sc, _ := arn.ScopeOf(key)
+	_ = c.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		for s, err := range state.Services.List(tx, sc.Key()) {
+			if err != nil {
+				return err
+			}
+			if s.Val.RoleARN != "" { // has a load balancer
+				c.loop.Add(s.Key)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,254 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// ECS's records. Clusters, task definitions, services, deployments and tasks are intent,
+// written by the API (service tasks and rollbacks: by the scheduler); the Statuses tables
+// with the same keys are written by one controller each.
+var (
+	Clusters        = store.NewTable[Cluster]("ecs.cluster")                // scope/name
+	Families        = store.NewTable[Family]("ecs.family")                  // scope/family
+	TaskDefinitions = store.NewTable[TaskDefinition]("ecs.task-definition") // scope/family/%010d revision
+	Services        = store.NewTable[Service]("ecs.service")                // scope/cluster/name
+	Deployments     = store.NewTable[Deployment]("ecs.deployment")          // scope/cluster/service/%010d sequence
+	ServiceStatuses = store.NewTable[ServiceStatus]("ecs.service.status")   // as Services; written by scheduler
+	Tasks           = store.NewTable[Task]("ecs.task")                      // scope/cluster/id
+	TaskStatuses    = store.NewTable[TaskStatus]("ecs.task.status")         // as Tasks; written by task
+)
+
+// A Cluster groups services and tasks.
+type Cluster struct {
+	Scope     arn.Scope
+	Name      string
+	Status    string // ACTIVE, INACTIVE
+	CreatedAt time.Time
+	Tags      map[string]string
+}
+
+// ARN names the cluster.
+func (c Cluster) ARN() string { return c.Scope.ARN("ecs", "cluster/"+c.Name) }
+
+// A Family remembers the last revision number, which never goes back (DG: task definition revisions).
+type Family struct{ Last int }
+
+// A TaskDefinition is one immutable revision; only its status and tags change.
+type TaskDefinition struct {
+	Scope      arn.Scope
+	Definition ecstypes.TaskDefinition // as DescribeTaskDefinition shows it
+	Tags       map[string]string
+}
+
+// A Service keeps DesiredCount tasks of its newest deployment running.
+type Service struct {
+	Scope          arn.Scope
+	Cluster, Name  string
+	CreatedAt      time.Time
+	CreatedBy      string
+	DeletedAt      time.Time // zero while ACTIVE; then DRAINING until no task is left
+	DesiredCount   int
+	MinimumHealthy int // percent of DesiredCount, 0 to 100; default 100
+	Maximum        int // percent of DesiredCount, 100 to 200 and above; default 200
+	CircuitBreaker CircuitBreaker
+	GracePeriod    int    // seconds after a task's start in which failing health is ignored
+	PropagateTags  string // "", TASK_DEFINITION, SERVICE
+	ManagedTags    bool   // enableECSManagedTags
+	RoleARN        string // "" without a load balancer
+	Tags           map[string]string
+	Sequence       int // of the newest deployment made by the API or the scheduler; the next takes Sequence+1
+	ClientToken    string
+}
+
+// CircuitBreaker stops a deployment whose tasks keep failing.
+type CircuitBreaker struct{ Enable, Rollback bool }
+
+// ARN names the service.
+func (s Service) ARN() string { return s.Scope.ARN("ecs", "service/"+s.Cluster+"/"+s.Name) }
+
+// ClusterARN names the service's cluster.
+func (s Service) ClusterARN() string { return s.Scope.ARN("ecs", "cluster/"+s.Cluster) }
+
+// Key is the service's key in Services and ServiceStatuses.
+func (s Service) Key() string { return s.Scope.Key(s.Cluster, s.Name) }
+
+// AwsvpcConfiguration is where tasks get their addresses.
+type AwsvpcConfiguration struct {
+	Subnets        []string
+	SecurityGroups []string // never empty: the VPC's default group when the caller named none
+	AssignPublicIP bool
+}
+
+// A ServiceLoadBalancer registers a container's port in a target group.
+type ServiceLoadBalancer struct {
+	TargetGroupARN, Container string
+	Port                      int
+}
+
+// A Deployment is one wish of what a service should run. It never changes; the one with the
+// highest Sequence is PRIMARY.
+type Deployment struct {
+	Sequence          int
+	ID                string // ecs-svc/<19 digits>
+	ARNID             string // 21 characters, last part of the service deployment's ARN
+	RevisionID        string // 19 digits, last part of the service revision's ARN
+	TaskDefinitionARN string
+	LaunchType        string
+	PlatformVersion   string
+	Network           AwsvpcConfiguration
+	LoadBalancers     []ServiceLoadBalancer
+	CreatedAt         time.Time
+	RollbackOf        string   // ID of the failed deployment that this one rolls back; "" otherwise
+	Source            []string // revision ids that were in use when it was made
+}
+
+// A ServiceStatus is what the scheduler has done about a Service.
+type ServiceStatus struct {
+	Status      string                      // ACTIVE, DRAINING, INACTIVE
+	Deployments map[string]DeploymentStatus // by Deployment.ID
+	Events      []ServiceEvent              // newest first, at most 100
+	Steady      bool                        // the steady-state event was given for the present state
+	InactiveAt  time.Time
+	Noted       map[string]string   // what the last event of a kind was about, for suppression
+	Told        map[string][]string // task id → facts that have become events or been counted
+}
+
+// A DeploymentStatus is a deployment's progress.
+type DeploymentStatus struct {
+	RolloutState       string // IN_PROGRESS, COMPLETED, FAILED
+	RolloutStateReason string
+	FailedTasks        int // consecutive
+	StartedAt          time.Time
+	UpdatedAt          time.Time
+	FinishedAt         time.Time
+	Superseded         bool              // a newer deployment came before it completed
+	Gone               bool              // replaced, and none of its tasks is left
+	RolledBack         bool              // failed, and the deployment that rolled it back has completed
+	FailedAt           time.Time         // last failure, for the start throttle
+	Images             map[string]string // container → digest, once the first task has resolved it
+}
+
+// A ServiceEvent is one line of a service's story, in ECS's words.
+type ServiceEvent struct {
+	ID        string
+	CreatedAt time.Time
+	Message   string
+}
+
+// A Task is the wish to run a task definition once.
+type Task struct {
+	Scope             arn.Scope
+	ID                string // 32 hex digits
+	Cluster           string
+	TaskDefinitionARN string
+	Group             string // family:F or service:S
+	Service           string // name; "" for RunTask
+	Deployment        string // ID of the service's deployment, in StartedBy too
+	StartedBy         string
+	ClientToken       string
+	LaunchType        string
+	PlatformVersion   string
+	CPU               int // units of 1/1024 vCPU for the whole task
+	Memory            int // MiB for the whole task
+	Overrides         ecstypes.TaskOverride
+	Network           AwsvpcConfiguration
+	LoadBalancers     []ServiceLoadBalancer
+	Images            map[string]string // container → digest fixed by the deployment
+	Tags              map[string]string
+	CreatedAt         time.Time
+	Stop              *Stop // nil: should run
+}
+
+// Stop is why and when a task was told to stop.
+type Stop struct {
+	At           time.Time
+	Code, Reason string // stopCode and stoppedReason as AWS gives them
+}
+
+// ARN names the task.
+func (t Task) ARN() string { return t.Scope.ARN("ecs", "task/"+t.Cluster+"/"+t.ID) }
+
+// Key is the task's key in Tasks and TaskStatuses.
+func (t Task) Key() string { return t.Scope.Key(t.Cluster, t.ID) }
+
+// A TaskStatus is how far a task's life has come.
+//
+//	PROVISIONING → PENDING → ACTIVATING → RUNNING → DEACTIVATING → STOPPING → DEPROVISIONING → STOPPED
+type TaskStatus struct {
+	LastStatus   string
+	Version      int      // grows with every change
+	Done         []string // named steps that are done, in order
+	Stop         *Stop    // the first reason that ended it, the task's own (an essential container exited) or the intent's
+	AttachmentID string
+	ENI          string // eni-…
+	Subnet       string
+	VPC          string
+	Address      string // private IPv4
+	Public       string // public IPv4, "" without
+	Zone         string
+	Containers   []ContainerStatus
+
+	PullStartedAt, PullStoppedAt, ConnectivityAt time.Time
+	StartedAt, StoppingAt, ExecutionStoppedAt    time.Time
+	StoppedAt                                    time.Time
+	Targets                                      []string // target keys it registered
+}
+
+// A ContainerStatus is one container of a task.
+type ContainerStatus struct {
+	Name, Image, Digest string
+	RuntimeID           string
+	ARNID               string
+	LastStatus          string // PENDING, RUNNING, STOPPED
+	ExitCode            *int
+	Reason              string
+	StartedAt           time.Time
+	StoppedAt           time.Time
+	LogStream           string
+}
+
+// Is reports whether the named step is done.
+func (s TaskStatus) Is(step string) bool { return slices.Contains(s.Done, step) }
+
+// TaskDefinitionKey is the key of the revision that an ARN made by us names:
+// …:task-definition/FAMILY:REVISION.
+func TaskDefinitionKey(s string) string {
+	a, _ := arn.Parse(s)
+	family, rev, _ := strings.Cut(a.Name(), ":")
+	n, _ := strconv.Atoi(rev)
+	return arn.Scope{Account: a.Account, Region: a.Region}.Key(family, fmt.Sprintf("%010d", n))
+}
+
+// BreakerThreshold is how many consecutive failed tasks end a deployment:
+// half of the desired count rounded up, at least 3 and at most 200.
+// Source: DG deployment-circuit-breaker: desired 1 → 3, 25 → 13, 400 → 200.
+func BreakerThreshold(desired int) int { return min(200, max(3, (desired+1)/2)) }
+
+// Fits reports whether a task of memory MiB has room beside all tasks that are not STOPPED.
+// Capacity is what the machine gives to tasks, in MiB; 0 means no limit.
+func Fits(tx store.Reader, memory, capacity int) (bool, error) {
+	if capacity == 0 {
+		return true, nil
+	}
+	used := 0
+	for t, err := range Tasks.List(tx, "") {
+		if err != nil {
+			return false, err
+		}
+		st, err := TaskStatuses.Get(tx, t.Key)
+		if err == nil && st.Val.LastStatus == "STOPPED" {
+			continue
+		}
+		used += t.Val.Memory
+	}
+	return used+memory <= capacity, nil
+}
