@@ -17,16 +17,17 @@ const defaultStopTimeout = 30 * time.Second
 // stop sends the stop signal, waits for stopTimeout, then kills.
 func (c *Controller) stop(ctx context.Context, l life) (time.Duration, error) {
 	if l.world != nil && l.status.StoppingAt.IsZero() {
+		// The signal goes first: sent twice it does no harm, noted but not sent the task would be killed at last.
+		for _, w := range l.world.Containers {
+			if err := c.o.Engine.Stop(ctx, l.task.ID, w.Name, ""); err != nil {
+				return 0, err
+			}
+		}
 		if err := c.save(ctx, l, "", func(tx *store.WriteTx, st *state.TaskStatus) error {
 			st.LastStatus, st.StoppingAt = "STOPPING", tx.Now()
 			return nil
 		}); err != nil {
 			return 0, err
-		}
-		for _, w := range l.world.Containers {
-			if err := c.o.Engine.Stop(ctx, l.task.ID, w.Name, ""); err != nil {
-				return 0, err
-			}
 		}
 		return time.Millisecond, nil // look again: the exit's event may have come already
 	}
