@@ -1,12 +1,14 @@
 # make help lists the targets.
 GO ?= go
 GOFLAGS_BUILD := -trimpath
+TEST := $(GO) test -timeout 10m
 
-.PHONY: help build test unit vet fmt
+.PHONY: help
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-build: bin/lotse ## bin/lotse and bin/runtime/*
+.PHONY: build
+build: bin/lotse runtime ## bin/lotse and bin/runtime/*
 
 bin/lotse: FORCE
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./cmd/lotse
@@ -14,13 +16,41 @@ bin/lotse: FORCE
 .PHONY: FORCE
 FORCE:
 
-unit: ## tests that need neither root nor network
-	$(GO) test ./...
+include runtime/runtime.mk
 
-vet: ## go vet and gofmt
+.PHONY: demo
+demo: deps build ## the whole story: an example built, deployed, updated under traffic, and removed
+	script/as-root script/demo
+
+.PHONY: unit
+unit: ## tests that need neither root nor network, in seconds
+	LOTSE_UNIT=1 $(TEST) -short ./...
+
+.PHONY: vet
+vet: ## go vet, gofmt, linters
 	$(GO) vet ./...
-	@out=$$(gofmt -l cmd internal); if [ -n "$$out" ]; then echo "gofmt would change: $$out"; exit 1; fi
+	@out=$$(gofmt -l $(wildcard cmd internal e2e examples)); if [ -n "$$out" ]; then echo "gofmt would change: $$out"; exit 1; fi
 
-test: vet ## everything CI runs
-	$(GO) test ./...
+.PHONY: arm64
+arm64: ## cross-compile for arm64
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o /dev/null ./cmd/lotse
+
+.PHONY: root
+root: deps build ## tests that make containers, namespaces and rules of the kernel
+	script/as-root $(TEST) -run Root ./internal/...
+
+.PHONY: e2e
+e2e: deps build base-images ## a real server, driven from outside
+	script/as-root $(TEST) -timeout 20m -count=1 ./e2e/...
+
+.PHONY: base-images
+base-images: deps
+	@script/as-root script/base-images >/dev/null
+
+.PHONY: test
+test: deps build base-images vet arm64 ## everything CI runs
+	script/as-root $(TEST) -timeout 20m ./...
+
+.PHONY: bench
+bench: deps build base-images ## the figures of doc/benchmarks.md
+	script/as-root $(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./e2e/...
