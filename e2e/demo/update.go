@@ -58,10 +58,10 @@ func (s *story) answers(ctx context.Context) error {
 
 // update changes the example and deploys it while requests go on.
 func (s *story) update(ctx context.Context) error {
-	if err := os.WriteFile(filepath.Join(s.app, "VERSION"), []byte("2\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(s.app, "VERSION"), []byte("v2\n"), 0o644); err != nil {
 		return err
 	}
-	fmt.Println("  $ echo 2 > examples/hello/VERSION")
+	fmt.Println("  $ echo v2 > examples/hello/VERSION")
 	lctx, stop := context.WithCancel(ctx)
 	defer stop()
 	type answer struct {
@@ -93,20 +93,20 @@ func (s *story) update(ctx context.Context) error {
 func judge(r load.Summary, log string) error {
 	fmt.Printf("\n  %d requests in %s, %.0f per second: %d failed; p50 %.1f ms, p99 %.1f ms, longest %.1f ms\n", r.Sent, seconds(r.Elapsed), r.Rate(), r.Failed,
 		r.P50.Seconds()*1000, r.P99.Seconds()*1000, r.Max.Seconds()*1000)
-	fmt.Printf("  version 1 answered %d, version 2 answered %d; the last answer came from version %s\n", r.Versions["1"], r.Versions["2"], r.Last)
+	fmt.Printf("  v1 answered %d, v2 answered %d; the last answer came from %s\n", r.Versions["v1"], r.Versions["v2"], r.Last)
 	switch {
 	case r.Failed > 0:
 		return fmt.Errorf("%d requests failed: %s", r.Failed, strings.Join(r.Errors, "; "))
 	case r.Rate() < 500:
 		return fmt.Errorf("the load generator sent only %.0f requests per second", r.Rate())
-	case r.Versions["1"] == 0 || r.Versions["2"] == 0 || r.Versions["1"]+r.Versions["2"] != r.Sent || r.Last != "2":
+	case r.Versions["v1"] == 0 || r.Versions["v2"] == 0 || r.Versions["v1"]+r.Versions["v2"] != r.Sent || r.Last != "v2":
 		return fmt.Errorf("answers by version: %v", r.Versions)
 	}
 	// Only the new version at the end: no old answer after the first second in which no old one came.
 	return onlyNewAtTheEnd(log)
 }
 
-// onlyNewAtTheEnd reads the log of requests: all of the last half second are version 2's.
+// onlyNewAtTheEnd reads the log of requests: all of the last half second are v2's.
 func onlyNewAtTheEnd(log string) error {
 	f, err := os.Open(log)
 	if err != nil {
@@ -127,7 +127,7 @@ func onlyNewAtTheEnd(log string) error {
 		}
 	}
 	for at, v := range versions {
-		if last.Sub(at) < 500*time.Millisecond && v != "2" {
+		if last.Sub(at) < 500*time.Millisecond && v != "v2" {
 			return fmt.Errorf("version %s still answered at the end", v)
 		}
 	}
