@@ -34,7 +34,7 @@ func (w *worker) apply(ctx context.Context, s *lbconfig.Snapshot) error {
 	if w.snap != nil && s.Rev < w.snap.Rev {
 		return fmt.Errorf("%w: %d, in force is %d", ErrStale, s.Rev, w.snap.Rev)
 	}
-	fresh := w.bindLocked(ctx, s)
+	fresh, transient := w.bindLocked(ctx, s)
 	gone := w.groupsLocked(s)
 	t := compile(s, w.groups, w.counter)
 	for _, g := range w.groups {
@@ -57,19 +57,19 @@ func (w *worker) apply(ctx context.Context, s *lbconfig.Snapshot) error {
 			w.settleLocked(m, users[arn])
 		}
 	}
-	w.portsLocked(t, fresh)
+	if w.portsLocked(t, fresh) || transient {
+		w.again = time.AfterFunc(bindAgain, func() { w.apply(context.Background(), s) })
+	}
 	w.forgetCountersLocked(s)
-	w.home.sockets.keep(ctx, t.dials)
+	w.home.sockets.keep(t)
 	w.saveLocked()
 	w.hub.changed()
 	return nil
 }
 
-// bindLocked binds what the snapshot wants and returns the new ports.
-func (w *worker) bindLocked(ctx context.Context, s *lbconfig.Snapshot) []*port {
+// bindLocked binds what the snapshot wants and returns the new ports, and whether time may heal what went wrong.
+func (w *worker) bindLocked(ctx context.Context, s *lbconfig.Snapshot) (fresh []*port, transient bool) {
 	clear(w.portErrs)
-	var fresh []*port
-	transient := false
 	for key := range portKeys(s) {
 		var have uint64
 		if p := w.ports[key]; p != nil {
@@ -91,10 +91,7 @@ func (w *worker) bindLocked(ctx context.Context, s *lbconfig.Snapshot) []*port {
 		w.again.Stop()
 		w.again = nil
 	}
-	if transient {
-		w.again = time.AfterFunc(bindAgain, func() { w.apply(context.Background(), s) })
-	}
-	return fresh
+	return fresh, transient
 }
 
 // groupsLocked brings groups and members to what the snapshot says, and returns the members that are gone. Groups
@@ -313,8 +310,8 @@ func (w *worker) report(m *member, p *probe, r result) time.Duration {
 	return m.health.delay(hc)
 }
 
-// portsLocked accepts at new ports and closes those that nobody wants.
-func (w *worker) portsLocked(t *table, fresh []*port) {
+// portsLocked accepts at new ports and closes those that nobody wants. It says whether time may heal what went wrong.
+func (w *worker) portsLocked(t *table, fresh []*port) (transient bool) {
 	for _, p := range fresh {
 		if old := w.ports[p.key]; old != nil { // its namespace was made anew
 			old.Close()
@@ -329,11 +326,13 @@ func (w *worker) portsLocked(t *table, fresh []*port) {
 			w.home.sockets.forget(key)
 			continue
 		}
-		if err := p.filter(e); err != nil {
+		if err := p.filter(w.home.sockets, e); err != nil {
+			transient = transient || errors.Is(err, errAway)
 			w.log.Warn("ingress rules not set on the socket; clients are judged after accept", "addr", key.String(), "err", err)
 		}
 	}
 	for _, p := range fresh {
 		w.serve(p)
 	}
+	return transient
 }

@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +22,7 @@ const (
 	channelFD = 3 // unix socket where the parent, or the next one, connects
 	controlFD = 4 // the control socket
 	homeFD    = 5 // directory that the worker may write in
+	exeFD     = 6 // the program, of no use once it runs
 )
 
 // inheritedHome is the home of a worker that RunParent started.
@@ -33,6 +36,8 @@ func inheritedHome(l *slog.Logger) (*home, error) {
 		return nil, err
 	}
 	unix.CloseOnExec(homeFD)
+	unix.Close(exeFD)
+	os.WriteFile("/proc/self/comm", []byte("lotse-lb"), 0) // else it is the number of exeFD
 	ps := newParentSockets(channelLn.(*net.UnixListener), l)
 	return &home{
 		sockets: ps,
@@ -65,6 +70,7 @@ type parentSockets struct {
 
 	mu     sync.Mutex
 	conn   *net.UnixConn // nil while the parent is away
+	left   time.Time     // when conn became nil
 	came   chan struct{} // closed when conn is set
 	mine   map[portKey]heldSocket
 	parked map[portKey]heldSocket // from the parent, not yet asked for
@@ -77,7 +83,7 @@ type heldSocket struct {
 }
 
 func newParentSockets(ln *net.UnixListener, l *slog.Logger) *parentSockets {
-	s := &parentSockets{ln: ln, log: l, came: make(chan struct{}), mine: map[portKey]heldSocket{}, parked: map[portKey]heldSocket{}}
+	s := &parentSockets{ln: ln, log: l, left: time.Now(), came: make(chan struct{}), mine: map[portKey]heldSocket{}, parked: map[portKey]heldSocket{}}
 	s.stock = newStock(s.dialSockets)
 	return s
 }
@@ -101,11 +107,15 @@ func (s *parentSockets) run(ctx context.Context) {
 	}
 }
 
+// answerWithin is how long either side waits for the other's message.
+const answerWithin = 5 * time.Second
+
 // greet exchanges listening sockets with a new parent.
 func (s *parentSockets) greet(c *net.UnixConn) error {
 	if err := trusted(c); err != nil {
 		return err
 	}
+	c.SetDeadline(time.Now().Add(answerWithin))
 	hello, fds, _, err := receive(c)
 	closeFDs(fds)
 	if err != nil {
@@ -137,6 +147,7 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 		}
 		s.parked[k.Key] = heldSocket{in[i], k.NS}
 	}
+	c.SetDeadline(time.Time{})
 	if s.conn != nil {
 		s.conn.Close()
 	}
@@ -163,6 +174,9 @@ func trusted(c *net.UnixConn) error {
 	})
 }
 
+// errAway is the error of requests that no parent took.
+var errAway = errors.New("the privileged parent of the balancer is away")
+
 // request sends a message and returns the reply. It waits for a parent as long as ctx lasts.
 func (s *parentSockets) request(ctx context.Context, m message) (message, []int, error) {
 	for {
@@ -170,12 +184,13 @@ func (s *parentSockets) request(ctx context.Context, m message) (message, []int,
 		if conn == nil {
 			select {
 			case <-ctx.Done():
-				return message{}, nil, transientError{errors.New("the privileged parent of the balancer is away")}
+				return message{}, nil, transientError{errAway}
 			case <-came:
 				continue
 			}
 		}
 		s.call.Lock()
+		conn.SetDeadline(time.Now().Add(answerWithin))
 		err := send(conn, m)
 		var reply message
 		var fds []int
@@ -215,7 +230,7 @@ func (s *parentSockets) lost(c *net.UnixConn, err error) {
 	defer s.mu.Unlock()
 	if s.conn == c {
 		s.log.Warn("the privileged parent is gone; new ports have to wait for the next", "err", err)
-		s.conn = nil
+		s.conn, s.left = nil, time.Now()
 		c.Close()
 	}
 }
@@ -229,11 +244,18 @@ func (s *parentSockets) snapshot(ctx context.Context) (io.ReadCloser, error) {
 	return os.NewFile(uintptr(fds[0]), "snapshot"), nil
 }
 
-// listenPatience is how long a new port waits for a parent that is away.
+// listenPatience is how long ports wait for a parent, counted from its end: one that is being started anew is waited
+// for, one that has been away for long is not.
 const listenPatience = bindAgain
 
+func (s *parentSockets) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return context.WithDeadline(ctx, s.left.Add(listenPatience))
+}
+
 func (s *parentSockets) listen(ctx context.Context, key portKey, have uint64) (net.Listener, uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, listenPatience)
+	ctx, cancel := s.patient(ctx)
 	defer cancel()
 	s.mu.Lock()
 	parked, ok := s.parked[key]
@@ -243,9 +265,8 @@ func (s *parentSockets) listen(ctx context.Context, key portKey, have uint64) (n
 		have = parked.ns
 	}
 	reply, fds, err := s.request(ctx, message{Op: opListen, Port: key, Have: have})
-	var away transientError
 	switch {
-	case errors.As(err, &away) && have != 0: // what we have is as good as it was
+	case errors.Is(err, errAway) && have != 0: // what we have is as good as it was
 		reply.NS = have
 	case err != nil:
 		closeFDs(fds)
@@ -293,6 +314,13 @@ func (s *parentSockets) adopt(key portKey, h heldSocket) (net.Listener, uint64, 
 	return ln, h.ns, nil
 }
 
+func (s *parentSockets) filter(key portKey, _ net.Listener, _ []netip.Prefix, _ bool) error {
+	ctx, cancel := s.patient(context.Background())
+	defer cancel()
+	_, _, err := s.request(ctx, message{Op: opFilter, Port: key})
+	return err
+}
+
 func (s *parentSockets) forget(key portKey) {
 	s.mu.Lock()
 	if h, ok := s.mine[key]; ok {
@@ -300,7 +328,7 @@ func (s *parentSockets) forget(key portKey) {
 		delete(s.mine, key)
 	}
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), listenPatience)
+	ctx, cancel := s.patient(context.Background())
 	defer cancel()
 	s.request(ctx, message{Op: opForget, Port: key}) // without a parent: the next one asks what we hold
 }

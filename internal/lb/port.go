@@ -1,13 +1,12 @@
 package lb
 
 import (
-	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -21,6 +20,10 @@ type port struct {
 	ns    uint64 // number of its namespace
 	conns *conns
 	entry func(portKey) *entry
+
+	// What the socket's filter admits, once filtered is set. Belongs to the worker's mutex.
+	filtered, all bool
+	prefixes      []netip.Prefix
 
 	held    *atomic.Int64
 	holding sync.WaitGroup
@@ -90,18 +93,17 @@ func (p *port) hold(c net.Conn) {
 	})
 }
 
-// filter puts the rules of the entry on the socket itself.
-func (p *port) filter(e *entry) error {
-	sc, ok := p.Listener.(syscall.Conn)
-	if !ok {
-		return errors.New("the listener has no socket")
+// filter puts the rules of the entry on the socket itself, if they are not the ones it has.
+func (p *port) filter(s sockets, e *entry) error {
+	prefixes, all := e.admitted()
+	if p.filtered && all == p.all && slices.Equal(prefixes, p.prefixes) {
+		return nil
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
+	if err := s.filter(p.key, p.Listener, prefixes, all); err != nil {
 		return err
 	}
-	prefixes, all := e.admitted()
-	return control(raw, func(fd int) error { return setIngressFilter(fd, prefixes, all) })
+	p.filtered, p.all, p.prefixes = true, all, prefixes
+	return nil
 }
 
 // admitted are the client prefixes that some listener of the address admits; all is true when nobody is judged.

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -34,19 +35,25 @@ type sockets interface {
 	// listen returns the listening socket, or nil when the caller's, which is in namespace number have, is still the
 	// right one. It also returns the namespace's number. A transient error is worth trying again without being asked.
 	listen(ctx context.Context, key portKey, have uint64) (net.Listener, uint64, error)
+	// filter puts the ingress rules on the socket itself.
+	filter(key portKey, ln net.Listener, prefixes []netip.Prefix, all bool) error
 	// forget says that the caller has closed the socket.
 	forget(key portKey)
 	// dial connects. A spare dial (a health check) is refused when sockets are short.
 	dial(ctx context.Context, key dialKey, to netip.AddrPort, spare bool) (net.Conn, error)
-	// keep says which dial keys are in use; what is kept for others may go.
-	keep(ctx context.Context, keys map[dialKey]bool)
+	// keep says what the table in force uses; what is kept for others may go.
+	keep(t *table)
 }
 
 // transientError marks an error that time may heal: the address or the namespace is not there yet.
 type transientError struct{ error }
 
+func (e transientError) Unwrap() error { return e.error }
+
 // noSocketError says that a connection was not even tried. It tells nothing about the target.
 type noSocketError struct{ error }
+
+func (e noSocketError) Unwrap() error { return e.error }
 
 // ownSockets makes sockets in the process's own namespace: for use without a parent.
 type ownSockets struct{}
@@ -64,9 +71,21 @@ func (ownSockets) listen(ctx context.Context, key portKey, have uint64) (net.Lis
 	return ln, 1, err
 }
 
+func (ownSockets) filter(_ portKey, ln net.Listener, prefixes []netip.Prefix, all bool) error {
+	sc, ok := ln.(syscall.Conn)
+	if !ok {
+		return errors.New("the listener has no socket")
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return control(raw, func(fd int) error { return setIngressFilter(fd, prefixes, all) })
+}
+
 func (ownSockets) forget(portKey) {}
 
-func (ownSockets) keep(context.Context, map[dialKey]bool) {}
+func (ownSockets) keep(*table) {}
 
 func (ownSockets) dial(ctx context.Context, key dialKey, to netip.AddrPort, _ bool) (net.Conn, error) {
 	if key.Netns != "" {

@@ -177,7 +177,17 @@ func (s *parentSockets) dialSockets(ctx context.Context, key dialKey, n int, hav
 	return fds, reply.NS, nil
 }
 
-func (s *parentSockets) keep(ctx context.Context, keys map[dialKey]bool) { s.stock.keep(keys) }
+func (s *parentSockets) keep(t *table) {
+	s.stock.keep(t.dials)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, h := range s.parked {
+		if t.ports[k] == nil {
+			unix.Close(h.fd)
+			delete(s.parked, k)
+		}
+	}
+}
 
 // dial connects with a socket from stock: it takes the place of the one that net made (see Control in net.Dialer),
 // so that deadlines, contexts and the poller work as ever.

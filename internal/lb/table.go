@@ -75,6 +75,17 @@ func portKeys(s *lbconfig.Snapshot) map[portKey][]portUse {
 	return out
 }
 
+// dialKeys are the addresses at which connections to targets begin. The parent grants just these.
+func dialKeys(s *lbconfig.Snapshot) map[dialKey]bool {
+	out := map[dialKey]bool{}
+	for _, b := range s.Balancers {
+		for _, a := range b.ENIs {
+			out[dialKey{b.Netns, a}] = true
+		}
+	}
+	return out
+}
+
 // portUse is one listener at one address.
 type portUse struct {
 	balancer *lbconfig.Balancer
@@ -100,7 +111,7 @@ func frontListener(b *lbconfig.Balancer) *lbconfig.Listener {
 
 // compile builds the table. groups are the living groups by ARN; counts the living counters by listener ARN.
 func compile(s *lbconfig.Snapshot, groups map[string]*group, counts func(listenerARN string) *counters) *table {
-	t := &table{rev: s.Rev, ports: map[portKey]*entry{}, dials: map[dialKey]bool{}}
+	t := &table{rev: s.Rev, ports: map[portKey]*entry{}, dials: dialKeys(s)}
 	compiled := map[*lbconfig.Listener]*listener{}
 	for key, uses := range portKeys(s) {
 		e := &entry{port: key.Addr.Port()}
@@ -124,12 +135,6 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, counts func(listene
 			}
 		}
 		t.ports[key] = e
-	}
-	for i := range s.Balancers {
-		b := &s.Balancers[i]
-		for _, a := range b.ENIs {
-			t.dials[dialKey{b.Netns, a}] = true
-		}
 	}
 	return t
 }

@@ -24,6 +24,7 @@ const (
 	opHello    = "hello"
 	opHeld     = "held"
 	opListen   = "listen"   // a listening socket for Port, unless the one in namespace Have is the right one
+	opFilter   = "filter"   // put the snapshot's ingress rules on the socket of Port
 	opForget   = "forget"   // Port is closed
 	opDial     = "dial"     // N sockets bound to Dial.ENI, unconnected
 	opSnapshot = "snapshot" // the saved snapshot, open for reading

@@ -1,0 +1,322 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the parent keeps in the run directory, beside ControlSocket.
+const (
+	channelSocket = "lb-parent.sock" // where the worker waits for its parent
+	homeDir       = "lb"             // the worker's own
+	// WorkerPIDFile says which process the worker is: {"pid": …, "start": …}, start as in field 22 of /proc/PID/stat.
+	// A worker outlives its parent if that is killed; who stops everything ends it by this file.
+	WorkerPIDFile = "lb-worker.pid"
+)
+
+// WorkerID is the default user and group of the worker, one that neither distributions nor systemd give to others.
+// Source: systemd, Users, Groups, UIDs and GIDs on systemd Systems.
+const WorkerID = 61173
+
+// ParentOptions are for RunParent.
+type ParentOptions struct {
+	// RunDir holds the control socket, ControlSocket. The worker's user need not reach it.
+	RunDir string
+	// SnapshotPath is where the control plane saves snapshots. The worker gets only what it names.
+	SnapshotPath string
+	// Command starts the worker: a path and arguments, with which the process calls RunWorker, Inherited. The worker's
+	// user must be allowed to execute the file, but not to reach it.
+	Command []string
+	// Env is the worker's environment, beside PATH and variables of the Go runtime.
+	Env []string
+	// UID and GID are the worker's. 0 is WorkerID. A parent without privileges starts it as itself.
+	UID, GID int
+	// StopTimeout is how long the worker gets to end after ctx has. 0 is 15 s.
+	StopTimeout time.Duration
+	Log         *slog.Logger // nil: slog.Default()
+}
+
+// RunParent keeps a worker running until ctx ends, and then ends it. A worker that a killed parent left is taken
+// over; it serves on without noticing. Another parent with the same run directory is an error.
+func RunParent(ctx context.Context, o ParentOptions) error {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.StopTimeout == 0 {
+		o.StopTimeout = 15 * time.Second
+	}
+	if o.UID == 0 {
+		o.UID = WorkerID
+	}
+	if o.GID == 0 {
+		o.GID = WorkerID
+	}
+	if len(o.Command) == 0 {
+		return errors.New("balancer: no command to start the worker with")
+	}
+	if _, err := ownNamespace(); err != nil {
+		return fmt.Errorf("balancer: %w", err)
+	}
+	home, err := lockHome(o)
+	if err != nil {
+		return fmt.Errorf("balancer: %w", err)
+	}
+	defer home.Close()
+	p := &parent{o: o, log: o.Log, held: map[portKey]heldSocket{}, wanted: wanted{path: o.SnapshotPath}}
+	defer p.close()
+	return p.run(ctx)
+}
+
+// lockHome makes the worker's directory and locks it against other parents, as long as the file is open.
+func lockHome(o ParentOptions) (*os.File, error) {
+	dir := filepath.Join(o.RunDir, homeDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(dir, o.UID, o.GID); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another balancer process is running for %s", o.RunDir)
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// parent is the privileged process. One goroutine runs it all.
+type parent struct {
+	o       ParentOptions
+	log     *slog.Logger
+	wanted  wanted
+	held    map[portKey]heldSocket // every listening socket of the worker
+	channel *net.UnixListener      // nil until a worker is started: one that was taken over has its own
+	control *net.UnixListener
+}
+
+// Restarts: the first is at once; workers that live less than shortLife are started again ever more slowly.
+const (
+	shortLife   = time.Second
+	firstPause  = 10 * time.Millisecond
+	longestWait = 2 * time.Second
+)
+
+func (p *parent) run(ctx context.Context) error {
+	w, conn := p.takeOver(ctx)
+	wait, had := time.Duration(0), w != nil
+	for ctx.Err() == nil {
+		if w == nil {
+			var err error
+			if w, err = p.start(); err != nil {
+				if !had {
+					return fmt.Errorf("balancer: %w", err)
+				}
+				p.log.Error("worker not started", "err", err)
+				wait = min(max(2*wait, firstPause), longestWait)
+				pause(ctx, wait)
+				continue
+			}
+			had = true
+		}
+		p.serve(ctx, w, conn)
+		conn = nil
+		if ctx.Err() != nil {
+			break
+		}
+		p.log.Error("the balancer's worker ended; starting the next", "pid", w.pid, "lived", time.Since(w.born).Round(time.Millisecond))
+		if time.Since(w.born) > shortLife {
+			wait = 0
+		} else if wait > 0 {
+			pause(ctx, wait)
+			wait = min(2*wait, longestWait)
+		} else {
+			wait = firstPause
+		}
+		w.close()
+		w = nil
+	}
+	if w != nil {
+		w.end(p.o.StopTimeout)
+		w.close()
+	}
+	for _, name := range []string{WorkerPIDFile, channelSocket, ControlSocket} {
+		os.Remove(filepath.Join(p.o.RunDir, name))
+	}
+	return nil
+}
+
+// takeOver finds the worker that a killed parent left, takes what it holds, and returns it with the connection to it;
+// nil without one. A worker of another build is told to finish and not returned: the next one begins with its sockets.
+func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
+	conn, keys, fds, pid, err := p.meet(ctx, nil)
+	if err != nil {
+		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
+			p.log.Error("the worker that is there does not answer; it is replaced", "err", err)
+			endLeftover(filepath.Join(p.o.RunDir, WorkerPIDFile))
+		}
+		return nil, nil
+	}
+	w, err := openProcess(pid)
+	if err != nil { // it has just ended
+		closeFDs(fds)
+		conn.Close()
+		return nil, nil
+	}
+	p.take(keys, fds)
+	if !w.runs(p.o.Command[0]) {
+		p.log.Info("the worker is of another build; it is replaced", "pid", pid, "ports", len(p.held))
+		conn.Close()
+		w.signal(unix.SIGTERM)
+		w.close()
+		return nil, nil
+	}
+	p.log.Info("worker taken over", "pid", pid, "ports", len(p.held))
+	p.note(w)
+	return w, conn
+}
+
+// serve does what the worker asks for until it ends or ctx does. conn, unless nil, is a connection after its greeting.
+func (p *parent) serve(ctx context.Context, w *process, conn *net.UnixConn) {
+	for ctx.Err() == nil && !w.ended() {
+		err := error(nil)
+		if conn == nil {
+			var keys []heldKey
+			var fds []int
+			if conn, keys, fds, _, err = p.meet(ctx, w); err == nil {
+				p.take(keys, fds)
+			}
+		}
+		if err == nil {
+			stop := closeAfter(ctx, w, conn)
+			err = p.answer(conn)
+			stop()
+			conn.Close()
+			conn = nil
+		}
+		p.log.Debug("connection to the worker ended", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-w.gone:
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// meet connects to the worker and exchanges listening sockets with it: it returns what the worker holds, and sends
+// what the parent holds and the worker does not. pid is the worker's, w too unless it is not known yet.
+func (p *parent) meet(ctx context.Context, w *process) (conn *net.UnixConn, keys []heldKey, fds []int, pid int, err error) {
+	path := filepath.Join(p.o.RunDir, channelSocket)
+	d := net.Dialer{Control: wantCredentials}
+	c, err := d.Dial("unixpacket", path)
+	if err != nil {
+		return nil, nil, nil, 0, err
+	}
+	conn = c.(*net.UnixConn)
+	defer closeAfter(ctx, w, conn)()
+	defer func() {
+		if err != nil {
+			closeFDs(fds)
+			conn.Close()
+		}
+	}()
+	conn.SetDeadline(time.Now().Add(answerWithin))
+	if err = send(conn, message{Op: opHello, Protocol: protocol}); err != nil {
+		return nil, nil, nil, 0, err
+	}
+	if keys, fds, pid, err = receiveHeld(conn); err != nil {
+		return nil, nil, nil, 0, err
+	}
+	theirs := map[portKey]bool{}
+	for _, k := range keys {
+		theirs[k.Key] = true
+	}
+	var mine []heldKey
+	var out []int
+	for k, h := range p.held {
+		if !theirs[k] {
+			mine, out = append(mine, heldKey{k, h.ns}), append(out, h.fd)
+		}
+	}
+	if err = sendHeld(conn, mine, out); err != nil {
+		return nil, nil, nil, 0, err
+	}
+	conn.SetDeadline(time.Time{})
+	return conn, keys, fds, pid, nil
+}
+
+// closeAfter closes the connection when ctx or the worker ends, unless the returned function is called first. (That the
+// worker ends closes no connection that it has not accepted yet.)
+func closeAfter(ctx context.Context, w *process, c net.Conn) (stop func()) {
+	if w == nil {
+		stop := context.AfterFunc(ctx, func() { c.Close() })
+		return func() { stop() }
+	}
+	quit := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-ctx.Done():
+			c.Close()
+		case <-w.gone:
+			c.Close()
+		case <-quit:
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+// take keeps the worker's listening sockets for its successor. The worker is not believed: a socket that is not what
+// it says, or that the snapshot does not have, is dropped.
+func (p *parent) take(keys []heldKey, fds []int) {
+	for i, k := range keys {
+		_, have := p.held[k.Key]
+		if have || !p.wanted.port(k.Key) || !isSocket(fds[i], k) {
+			unix.Close(fds[i])
+			continue
+		}
+		p.held[k.Key] = heldSocket{fds[i], k.NS}
+	}
+}
+
+func isSocket(fd int, k heldKey) bool {
+	addr, err := boundTo(fd)
+	if err != nil || addr != k.Key.Addr {
+		return false
+	}
+	ns, err := socketNamespace(fd)
+	return err == nil && ns == k.NS
+}
+
+func (p *parent) close() {
+	for _, h := range p.held {
+		unix.Close(h.fd)
+	}
+	for _, ln := range []*net.UnixListener{p.channel, p.control} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+}
+
+// wantCredentials makes the kernel say with every message which process sent it.
+func wantCredentials(_, _ string, c syscall.RawConn) error {
+	return control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+}

@@ -1,0 +1,260 @@
+package lb
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a worker, ours or one taken over. Its descriptor tells it from another that gets its number later.
+type process struct {
+	pid  int
+	fd   int // pidfd
+	born time.Time
+	gone chan struct{} // closed when it has ended
+}
+
+// start starts a worker on the parent's sockets.
+func (p *parent) start() (*process, error) {
+	if err := p.sockets(); err != nil {
+		return nil, err
+	}
+	p.prune()
+	exe, err := os.Open(p.o.Command[0])
+	if err != nil {
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	defer exe.Close()
+	channel, err := p.channel.File()
+	if err != nil {
+		return nil, err
+	}
+	defer channel.Close()
+	ctl, err := p.control.File()
+	if err != nil {
+		return nil, err
+	}
+	defer ctl.Close()
+	home, err := os.Open(filepath.Join(p.o.RunDir, homeDir))
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+
+	cmd := &exec.Cmd{
+		// By descriptor: the folders above the file may be closed to the worker's user.
+		Path: fmt.Sprintf("/proc/self/fd/%d", exeFD),
+		Args: p.o.Command, Env: workerEnv(p.o.Env), Dir: "/", Stdout: os.Stdout, Stderr: os.Stderr,
+		ExtraFiles: []*os.File{channel, ctl, home, exe}, // channelFD and so on
+		// A session of its own: a signal to the parent's group is not meant for it.
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.o.UID), Gid: uint32(p.o.GID)}
+	}
+	if err := startConfined(cmd); err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			err = fmt.Errorf("%w; user %d must be allowed to execute %s: chmod o+x", err, p.o.UID, p.o.Command[0])
+		}
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	w, err := openProcess(cmd.Process.Pid)
+	if err != nil {
+		cmd.Process.Kill()
+		cmd.Wait()
+		return nil, err
+	}
+	go cmd.Wait() // reaps; it ends with the worker
+	p.note(w)
+	return w, nil
+}
+
+// startConfined starts a process that can never gain privileges: what the thread gives up here, its children lack
+// too. The thread is not used again.
+func startConfined(cmd *exec.Cmd) error {
+	errs := make(chan error)
+	go func() {
+		runtime.LockOSThread() // not unlocked: the thread ends with the goroutine
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		for c := uintptr(0); err == nil && c <= unix.CAP_LAST_CAP && os.Geteuid() == 0; c++ {
+			if e := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); e != nil && e != unix.EINVAL {
+				err = e
+			}
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
+		errs <- err
+	}()
+	return <-errs
+}
+
+// sockets makes the sockets that the parent shares with its workers.
+func (p *parent) sockets() error {
+	for name, ln := range map[string]**net.UnixListener{channelSocket: &p.channel, ControlSocket: &p.control} {
+		if *ln != nil {
+			continue
+		}
+		path := filepath.Join(p.o.RunDir, name)
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		kind := "unix"
+		if name == channelSocket {
+			kind = "unixpacket"
+		}
+		l, err := net.ListenUnix(kind, &net.UnixAddr{Name: path, Net: kind})
+		if err != nil {
+			return err
+		}
+		l.SetUnlinkOnClose(false) // by then the path may be another's
+		if err := os.Chmod(path, 0o600); err != nil {
+			l.Close()
+			return err
+		}
+		*ln = l
+	}
+	return nil
+}
+
+// prune closes the sockets that the saved snapshot does not have: nobody would accept there.
+func (p *parent) prune() {
+	for k, h := range p.held {
+		if !p.wanted.port(k) {
+			unix.Close(h.fd)
+			delete(p.held, k)
+		}
+	}
+}
+
+// workerEnv passes on what tunes the Go runtime, and no secrets.
+func workerEnv(more []string) []string {
+	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	for _, name := range []string{"GOMAXPROCS", "GODEBUG", "GOGC", "GOMEMLIMIT", "GOTRACEBACK", "GOCOVERDIR"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return append(env, more...)
+}
+
+func openProcess(pid int) (*process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("worker %d: %w", pid, err)
+	}
+	w := &process{pid: pid, fd: fd, born: time.Now(), gone: make(chan struct{})}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	go func() { // ends with the worker
+		defer unix.Close(dup)
+		for {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(dup), Events: unix.POLLIN}}, -1)
+			if n > 0 || err != nil && err != unix.EINTR {
+				close(w.gone)
+				return
+			}
+		}
+	}()
+	return w, nil
+}
+
+func (w *process) ended() bool {
+	select {
+	case <-w.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *process) signal(s unix.Signal) { unix.PidfdSendSignal(w.fd, s, nil, 0) }
+
+// end asks the process to finish, and kills it when that takes longer than timeout.
+func (w *process) end(timeout time.Duration) {
+	w.signal(unix.SIGTERM)
+	select {
+	case <-w.gone:
+	case <-time.After(timeout):
+		w.signal(unix.SIGKILL)
+		<-w.gone
+	}
+}
+
+func (w *process) close() { unix.Close(w.fd) }
+
+// runs says whether the process executes the file at path, as it is there now.
+func (w *process) runs(path string) bool {
+	a, err := os.Stat(fmt.Sprintf("/proc/%d/exe", w.pid))
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}
+
+// pidFile is the content of WorkerPIDFile.
+type pidFile struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"`
+}
+
+func (p *parent) note(w *process) {
+	path := filepath.Join(p.o.RunDir, WorkerPIDFile)
+	data, err := json.Marshal(pidFile{w.pid, startTime(w.pid)})
+	if err == nil {
+		err = os.WriteFile(path+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		p.log.Warn("worker not noted", "err", err)
+	}
+}
+
+// endLeftover kills the process that a pid file names, if it is still that one.
+func endLeftover(path string) {
+	var f pidFile
+	data, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(data, &f) != nil || f.PID <= 1 || f.Start == 0 {
+		return
+	}
+	w, err := openProcess(f.PID)
+	if err != nil {
+		return
+	}
+	defer w.close()
+	if startTime(f.PID) == f.Start {
+		w.end(0)
+	}
+}
+
+// startTime is field 22 of /proc/PID/stat, 0 for a process that is gone, reaped or not. The second field may hold
+// spaces.
+func startTime(pid int) uint64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+		return 0
+	}
+	n, _ := strconv.ParseUint(f[19], 10, 64)
+	return n
+}
