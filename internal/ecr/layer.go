@@ -1,0 +1,52 @@
+package ecr
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// BatchCheckLayerAvailability tells which layers a repository has.
+func (s *Service) BatchCheckLayerAvailability(ctx context.Context, in *ecr.BatchCheckLayerAvailabilityInput) (*ecr.BatchCheckLayerAvailabilityOutput, error) {
+	if err := onlyMembers(in, "RepositoryName", "LayerDigests", "RegistryId"); err != nil {
+		return nil, err
+	}
+	if n := len(in.LayerDigests); n < 1 || n > maxBatch {
+		return nil, invalid("layerDigests", "must have length between 1 and %d", maxBatch)
+	}
+	if err := ownRegistry(ctx, in.RegistryId, "BatchCheckLayerAvailability", aws.ToString(in.RepositoryName)); err != nil {
+		return nil, err
+	}
+	out := &ecr.BatchCheckLayerAvailabilityOutput{Layers: []types.Layer{}, Failures: []types.LayerFailure{}}
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		o, err := repository(tx, scope(ctx), in.RepositoryName)
+		if err != nil {
+			return err
+		}
+		for _, d := range in.LayerDigests {
+			if !digestRE.MatchString(d) {
+				out.Failures = append(out.Failures, types.LayerFailure{LayerDigest: &d, FailureCode: types.LayerFailureCodeInvalidLayerDigest,
+					FailureReason: aws.String("Invalid layer digest: " + d)})
+				continue
+			}
+			l, err := state.Layers.Get(tx, contentKey(o.Key, digest.Digest(d)))
+			switch {
+			case errors.Is(err, store.ErrNotFound):
+				out.Layers = append(out.Layers, types.Layer{LayerDigest: &d, LayerAvailability: types.LayerAvailabilityUnavailable})
+			case err != nil:
+				return err
+			default:
+				out.Layers = append(out.Layers, types.Layer{LayerDigest: &d, LayerAvailability: types.LayerAvailabilityAvailable, LayerSize: aws.Int64(l.Val.Size)})
+			}
+		}
+		return nil
+	})
+	return out, err
+}
