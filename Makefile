@@ -29,7 +29,7 @@ unit: ## tests that need neither root nor network, in seconds
 .PHONY: vet
 vet: ## go vet, gofmt, linters
 	$(GO) vet ./...
-	@out=$$(gofmt -l $(wildcard cmd internal e2e examples)); if [ -n "$$out" ]; then echo "gofmt would change: $$out"; exit 1; fi
+	@out=$$(gofmt -l $(wildcard cmd internal test examples)); if [ -n "$$out" ]; then echo "gofmt would change: $$out"; exit 1; fi
 
 .PHONY: arm64
 arm64: ## cross-compile for arm64
@@ -41,7 +41,7 @@ root: deps build ## tests that make containers, namespaces and rules of the kern
 
 .PHONY: e2e
 e2e: deps build base-images ## a real server, driven from outside
-	script/as-root $(TEST) -timeout 20m -count=1 ./e2e/...
+	script/as-root $(TEST) -timeout 20m -count=1 ./test/...
 
 .PHONY: base-images
 base-images: deps
@@ -53,4 +53,4 @@ test: deps build base-images vet arm64 ## everything CI runs
 
 .PHONY: bench
 bench: deps build base-images ## the figures of doc/benchmarks.md
-	script/as-root $(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./e2e/...
+	script/as-root $(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/...

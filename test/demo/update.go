@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lotse-project/lotse/e2e/load"
+	"github.com/lotse-project/lotse/test/load"
 )
 
 // onAWS are the times of the same steps, noted on AWS by hand.

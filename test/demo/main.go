@@ -16,8 +16,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/lotse-project/lotse/e2e/server"
-	"github.com/lotse-project/lotse/e2e/world"
+	"github.com/lotse-project/lotse/test/server"
+	"github.com/lotse-project/lotse/test/world"
 )
 
 func main() {
