@@ -1,0 +1,93 @@
+package ecr
+
+import (
+	"errors"
+	goruntime "runtime"
+	"strings"
+	"testing"
+
+	"github.com/lotse-project/lotse/internal/arn"
+)
+
+func TestLocate(t *testing.T) {
+	l := newLab(t)
+	const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	for ref, want := range map[string]string{
+		"localhost:4566/app":                         "000000000000/us-east-1/app latest",
+		"localhost:4566/team/app:v1":                 "000000000000/us-east-1/team/app v1",
+		"localhost:9999/app:v1":                      "000000000000/us-east-1/app v1",
+		"localhost/app":                              "000000000000/us-east-1/app latest",
+		"127.0.0.1:4566/app":                         "000000000000/us-east-1/app latest",
+		"[::1]:4566/app":                             "000000000000/us-east-1/app latest",
+		"localhost:4566/111122223333.eu-west-1/app":  "111122223333/eu-west-1/app latest",
+		"localhost:4566/app@" + digest:               "000000000000/us-east-1/app " + digest,
+		"localhost:4566/app:v1@" + digest:            "000000000000/us-east-1/app " + digest,
+		"localhost:4566/mirror/library/golang:1.26":  "mirror/docker.io/library/golang 1.26",
+		"localhost:4566/mirror.ghcr.io/owner/app:v1": "mirror/ghcr.io/owner/app v1",
+		"golang":                        "mirror/docker.io/library/golang latest",
+		"docker.io/library/golang:1.26": "mirror/docker.io/library/golang 1.26",
+		"ghcr.io/owner/app:v1":          "mirror/ghcr.io/owner/app v1",
+		"111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/app:v2":    "111122223333/eu-west-1/team/app v2",
+		"111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/app":        "111122223333/cn-north-1/app latest",
+		"111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com/app:a": "111122223333/us-gov-west-1/app a",
+		"111122223333.dkr-ecr.eu-west-1.on.aws/app":                   "111122223333/eu-west-1/app latest",
+		"111122223333.dkr.ecr.eu-west-1.amazonaws.com/mirror/app":     "111122223333/eu-west-1/mirror/app latest",
+	} {
+		repo, at, err := l.Locate(ref)
+		if got := repo + " " + at; err != nil || got != want {
+			t.Errorf("Locate(%q) = %q, %v; want %q", ref, got, err, want)
+		}
+	}
+	for _, ref := range []string{"", "App", "localhost:4566/app:", "a b"} {
+		if _, _, err := l.Locate(ref); err == nil {
+			t.Errorf("Locate(%q) = nil, want an error", ref)
+		}
+	}
+}
+
+// The URI that a repository is shown with is the one by which it is found.
+func TestURI(t *testing.T) {
+	l := newLab(t)
+	for _, sc := range []arn.Scope{home, {Account: "111122223333", Region: "us-east-1"}, {Account: home.Account, Region: "eu-west-1"}} {
+		if repo, _, err := l.Locate(l.URI(sc, "team/app")); err != nil || repo != sc.Key("team/app") {
+			t.Errorf("Locate(URI(%v)) = %q, %v", sc, repo, err)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	l := newLab(t)
+	repo := l.create("app")
+	one := l.push("app", "one", "v1")
+	foreign := l.manifest(repo, "foreign")
+	other := "s390x"
+	multi := l.index(repo, on(foreign, "linux", other), on(l.manifest(repo, "here"), "linux", goruntime.GOARCH), on(l.manifest(repo, "attestation"), "unknown", "unknown"))
+	l.adopt("app", "multi", multi.Digest)
+	l.adopt("app", "foreign", l.index(repo, on(foreign, "linux", other)).Digest)
+	for ref, want := range map[string]string{
+		"localhost:4566/app:v1":                                  one.String(),
+		"localhost:4566/app@" + one.String():                     one.String(),
+		"000000000000.dkr.ecr.us-east-1.amazonaws.com/app:v1":    one.String(),
+		"000000000000.dkr.ecr.us-east-1.amazonaws.com/app:multi": multi.Digest.String(),
+	} {
+		got, err := l.Resolve(t.Context(), ref, home)
+		if err != nil || got.Digest != want || got.Name != ref || got.Size == 0 || got.MediaType == "" {
+			t.Errorf("Resolve(%q) = %+v, %v; want %s", ref, got, err, want)
+		}
+	}
+	for ref, want := range map[string]string{
+		"localhost:4566/app:v9":      "pull image manifest has been retried 1 time(s): failed to resolve ref localhost:4566/app:v9: localhost:4566/app:v9: not found",
+		"localhost:4566/app":         "not found",
+		"localhost:4566/nope:v1":     "The repository with name 'nope' does not exist in the registry with id '000000000000'",
+		"golang:1.26":                "lotse image import golang:1.26 FILE",
+		"localhost:4566/app:foreign": "image Manifest does not contain descriptor matching platform 'linux/" + goruntime.GOARCH + "'; it has linux/s390x",
+		"111122223333.dkr.ecr.us-east-1.amazonaws.com/app:v1": "arn:aws:ecr:us-east-1:111122223333:repository/app is of another account",
+		"Not A Name": "failed to parse image reference",
+	} {
+		_, err := l.Resolve(t.Context(), ref, home)
+		var e *ImageError
+		if !errors.As(err, &e) || !strings.Contains(e.Reason, want) {
+			t.Errorf("Resolve(%q) = %v, want an ImageError with %q", ref, err, want)
+		}
+	}
+}
