@@ -1,0 +1,104 @@
+package elb
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+const (
+	idleTimeoutKey = "idle_timeout.timeout_seconds"
+	protectionKey  = "deletion_protection.enabled"
+	denyIGWKey     = "ipv6.deny_all_igw_traffic"
+)
+
+// balancerAttributes are those of application load balancers, with AWS's defaults.
+// Source: ALB user guide, load balancer attributes; ELBv2 API, LoadBalancerAttribute.
+var balancerAttributes = []attribute[state.LoadBalancer]{
+	{key: "access_logs.s3.enabled", value: "false"},
+	{key: "access_logs.s3.bucket"},
+	{key: "access_logs.s3.prefix"},
+	{key: "client_keep_alive.seconds", value: "3600"},
+	{key: "connection_logs.s3.enabled", value: "false"},
+	{key: "connection_logs.s3.bucket"},
+	{key: "connection_logs.s3.prefix"},
+	{key: protectionKey, get: func(b state.LoadBalancer) string { return strconv.FormatBool(b.DeletionProtection) },
+		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
+			b.DeletionProtection, err = boolean(protectionKey, v)
+			return err
+		}},
+	{key: "health_check_logs.s3.enabled", value: "false"},
+	{key: "health_check_logs.s3.bucket"},
+	{key: "health_check_logs.s3.prefix"},
+	{key: idleTimeoutKey, get: func(b state.LoadBalancer) string { return strconv.Itoa(b.IdleTimeout) },
+		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
+			b.IdleTimeout, err = between(idleTimeoutKey, v, 1, 4000)
+			return err
+		}},
+	{key: denyIGWKey, get: denyIGW, set: func(b *state.LoadBalancer, v string) *awswire.Error {
+		if v != denyIGW(*b) {
+			return unfit("Lotse does not act on the attribute '%s' yet: it accepts its default '%s' only, not '%s'.", denyIGWKey, denyIGW(*b), v)
+		}
+		return nil
+	}},
+	{key: "load_balancing.cross_zone.enabled", value: "true"},
+	{key: "routing.http.desync_mitigation_mode", value: "defensive"},
+	{key: "routing.http.drop_invalid_header_fields.enabled", value: "false"},
+	{key: "routing.http.preserve_host_header.enabled", value: "false"},
+	{key: "routing.http.x_amzn_tls_version_and_cipher_suite.enabled", value: "false"},
+	{key: "routing.http.xff_client_port.enabled", value: "false"},
+	{key: "routing.http.xff_header_processing.mode", value: "append"},
+	{key: "routing.http2.enabled", value: "true"},
+	{key: "waf.fail_open.enabled", value: "false"},
+	{key: "zonal_shift.config.enabled", value: "false"},
+}
+
+// DescribeLoadBalancerAttributes shows all attributes.
+func (s *Service) DescribeLoadBalancerAttributes(ctx context.Context, in *elb.DescribeLoadBalancerAttributesInput) (*elb.DescribeLoadBalancerAttributesOutput, error) {
+	out := &elb.DescribeLoadBalancerAttributesOutput{}
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		o, err := findBalancer(tx, scope(ctx), in.LoadBalancerArn)
+		out.Attributes = balancerAttributeViews(o.Val)
+		return err
+	})
+	return out, err
+}
+
+// ModifyLoadBalancerAttributes changes those that the balancer acts on.
+func (s *Service) ModifyLoadBalancerAttributes(ctx context.Context, in *elb.ModifyLoadBalancerAttributesInput) (*elb.ModifyLoadBalancerAttributesOutput, error) {
+	var given [][2]string
+	for _, a := range in.Attributes {
+		given = append(given, [2]string{aws.ToString(a.Key), aws.ToString(a.Value)})
+	}
+	out := &elb.ModifyLoadBalancerAttributesOutput{}
+	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		o, err := findBalancer(tx, scope(ctx), in.LoadBalancerArn)
+		if err != nil {
+			return err
+		}
+		if err := setAttributes(balancerAttributes, &o.Val, given); err != nil {
+			return err
+		}
+		out.Attributes = balancerAttributeViews(o.Val)
+		return state.LoadBalancers.Put(tx, &o)
+	})
+	return out, err
+}
+
+// Private
+
+func denyIGW(b state.LoadBalancer) string { return strconv.FormatBool(b.Scheme == state.Internal) }
+
+func balancerAttributeViews(b state.LoadBalancer) (out []types.LoadBalancerAttribute) {
+	for _, a := range balancerAttributes {
+		out = append(out, types.LoadBalancerAttribute{Key: aws.String(a.key), Value: aws.String(a.of(b))})
+	}
+	return out
+}

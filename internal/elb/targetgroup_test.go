@@ -1,0 +1,166 @@
+package elb
+
+import (
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+func TestCreateTargetGroup_HasAWSsDefaults(t *testing.T) {
+	b := newBench(t)
+	g := b.targetGroup("web")
+	if *g.HealthCheckIntervalSeconds != 30 || *g.HealthCheckTimeoutSeconds != 5 || *g.HealthyThresholdCount != 5 || *g.UnhealthyThresholdCount != 2 ||
+		*g.Matcher.HttpCode != "200" || *g.HealthCheckPath != "/" || *g.HealthCheckPort != "traffic-port" || *g.ProtocolVersion != "HTTP1" {
+		t.Errorf("defaults: %+v", g)
+	}
+	if again := b.targetGroup("web"); *again.TargetGroupArn != *g.TargetGroupArn {
+		t.Errorf("created again: %s, want %s", *again.TargetGroupArn, *g.TargetGroupArn)
+	}
+	in := groupInput(b, "web")
+	in.HealthCheckPath = aws.String("/health")
+	_, err := b.CreateTargetGroup(b.ctx, in)
+	wantError(t, "another path", err, "DuplicateTargetGroupName", "A target group with the same name 'web' exists, but with different settings")
+}
+
+func TestCreateTargetGroup_Refusals(t *testing.T) {
+	b := newBench(t)
+	type in = *elb.CreateTargetGroupInput
+	for _, tc := range []struct {
+		name, code, text string
+		change           func(in)
+	}{
+		{"instance", "ValidationError", "", func(i in) { i.TargetType = "" }},
+		{"lambda", "ValidationError", "", func(i in) { i.TargetType = types.TargetTypeEnumLambda }},
+		{"no port", "ValidationError", "A target group of type 'ip' must have a protocol and a port", func(i in) { i.Port = nil }},
+		{"HTTPS", "UnsupportedProtocol", "", func(i in) { i.Protocol = types.ProtocolEnumHttps }},
+		{"gRPC", "InvalidConfigurationRequest", "", func(i in) { i.ProtocolVersion = aws.String("GRPC") }},
+		{"no VPC", "ValidationError", "", func(i in) { i.VpcId = nil }},
+		{"unknown VPC", "ValidationError", "The VPC ID 'vpc-x' is not found", func(i in) { i.VpcId = aws.String("vpc-x") }},
+		{"timeout", "ValidationError", "Health check timeout '30' must be smaller than the interval '30'", func(i in) { i.HealthCheckTimeoutSeconds = aws.Int32(30) }},
+		{"interval", "ValidationError", "", func(i in) { i.HealthCheckIntervalSeconds = aws.Int32(4) }},
+		{"matcher", "ValidationError", "HttpCode must be like 200 | 200-399 | 200,201 ...", func(i in) { i.Matcher = &types.Matcher{HttpCode: aws.String("500")} }},
+		{"path", "ValidationError", "", func(i in) { i.HealthCheckPath = aws.String("health") }},
+		{"port", "ValidationError", "", func(i in) { i.HealthCheckPort = aws.String("0") }},
+		{"disabled", "InvalidConfigurationRequest", "", func(i in) { i.HealthCheckEnabled = aws.Bool(false) }},
+		{"name", "ValidationError", "Target group name '-x' cannot begin or end with '-'", func(i in) { i.Name = aws.String("-x") }},
+		{"control port", "ValidationError", "Lotse does not act on TargetControlPort yet, so it does not accept it.", func(i in) { i.TargetControlPort = aws.Int32(3000) }},
+	} {
+		i := groupInput(b, "web")
+		tc.change(i)
+		_, err := b.CreateTargetGroup(b.ctx, i)
+		wantError(t, tc.name, err, tc.code, tc.text)
+	}
+}
+
+func TestModifyTargetGroup(t *testing.T) {
+	b := newBench(t)
+	g := b.targetGroup("web")
+	got := must(b.ModifyTargetGroup(b.ctx, &elb.ModifyTargetGroupInput{TargetGroupArn: g.TargetGroupArn, HealthCheckPath: aws.String("/health?x=1"),
+		HealthCheckIntervalSeconds: aws.Int32(5), HealthCheckTimeoutSeconds: aws.Int32(2), Matcher: &types.Matcher{HttpCode: aws.String("200-399")}}))(t).TargetGroups[0]
+	if *got.HealthCheckPath != "/health?x=1" || *got.HealthCheckIntervalSeconds != 5 || *got.Matcher.HttpCode != "200-399" || *got.HealthyThresholdCount != 5 {
+		t.Errorf("modified: %+v", got)
+	}
+	_, err := b.ModifyTargetGroup(b.ctx, &elb.ModifyTargetGroupInput{TargetGroupArn: g.TargetGroupArn, HealthCheckTimeoutSeconds: aws.Int32(5)})
+	wantError(t, "against what is there", err, "ValidationError", "")
+}
+
+func TestTargetGroupAttributes(t *testing.T) {
+	b := newBench(t)
+	g := b.targetGroup("web")
+	set := func(k, v string) error {
+		_, err := b.ModifyTargetGroupAttributes(b.ctx, &elb.ModifyTargetGroupAttributesInput{TargetGroupArn: g.TargetGroupArn, Attributes: []types.TargetGroupAttribute{{Key: &k, Value: &v}}})
+		return err
+	}
+	if err := set("deregistration_delay.timeout_seconds", "0"); err != nil {
+		t.Error(err)
+	}
+	wantError(t, "range", set("deregistration_delay.timeout_seconds", "3601"), "ValidationError", "'deregistration_delay.timeout_seconds' value '3601' must be between '0-3600' inclusive")
+	wantError(t, "sticky", set("stickiness.enabled", "true"), "InvalidConfigurationRequest", "")
+	for _, a := range must(b.DescribeTargetGroupAttributes(b.ctx, &elb.DescribeTargetGroupAttributesInput{TargetGroupArn: g.TargetGroupArn}))(t).Attributes {
+		if *a.Key == delayKey && *a.Value != "0" {
+			t.Errorf("%s = %s, want 0", *a.Key, *a.Value)
+		}
+	}
+}
+
+// health is the state and reason of the group's targets by address.
+func (b *bench) health(group *string, targets ...types.TargetDescription) map[string]string {
+	b.t.Helper()
+	out := map[string]string{}
+	for _, d := range must(b.DescribeTargetHealth(b.ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: group, Targets: targets}))(b.t).TargetHealthDescriptions {
+		out[*d.Target.Id+":"+*d.HealthCheckPort] = string(d.TargetHealth.State) + "/" + string(d.TargetHealth.Reason)
+	}
+	return out
+}
+
+func TestTargetHealth_FromRegistrationToDraining(t *testing.T) {
+	b := newBench(t)
+	g := b.targetGroup("web")
+	targets := []types.TargetDescription{{Id: aws.String("172.31.0.9")}, {Id: aws.String("172.31.0.9"), Port: aws.Int32(9090)}}
+	must(b.RegisterTargets(b.ctx, &elb.RegisterTargetsInput{TargetGroupArn: g.TargetGroupArn, Targets: targets}))(t)
+	check := func(what, want string) {
+		t.Helper()
+		if got := b.health(g.TargetGroupArn); len(got) != 2 || got["172.31.0.9:8080"] != want {
+			t.Errorf("%s: %v, want %s", what, got, want)
+		}
+	}
+	check("not in use", "unused/Target.NotInUse")
+	b.listener(b.balancer("web").LoadBalancerArn, 80, forward(g.TargetGroupArn)...)
+	check("in use", "initial/Elb.RegistrationInProgress")
+	b.update(func(tx *store.WriteTx) error {
+		key := state.ELBKey(b.sc, "targetgroup", *g.TargetGroupArn) + "/172.31.0.9:8080"
+		return state.TargetHealths.Put(tx, &store.Object[state.TargetHealth]{Key: key, Val: state.TargetHealth{State: "healthy"}})
+	})
+	check("reported", "healthy/")
+	if got := b.health(g.TargetGroupArn, types.TargetDescription{Id: aws.String("172.31.0.77")}); got["172.31.0.77:8080"] != "unused/Target.NotRegistered" || len(got) != 1 {
+		t.Errorf("of another: %v", got)
+	}
+	must(b.DeregisterTargets(b.ctx, &elb.DeregisterTargetsInput{TargetGroupArn: g.TargetGroupArn, Targets: []types.TargetDescription{{Id: aws.String("172.31.0.9")}, {Id: aws.String("172.31.0.88")}}}))(t)
+	check("deregistered", "draining/Target.DeregistrationInProgress")
+	if got := b.health(g.TargetGroupArn); got["172.31.0.9:9090"] != "draining/Target.DeregistrationInProgress" {
+		t.Errorf("without a port all of the address's: %v", got)
+	}
+}
+
+func TestRegisterTargets_Refusals(t *testing.T) {
+	b := newBench(t)
+	g := b.targetGroup("web")
+	for _, tc := range []struct {
+		name, code string
+		t          types.TargetDescription
+	}{
+		{"outside the VPC", "InvalidTarget", types.TargetDescription{Id: aws.String("10.9.0.1")}},
+		{"an instance", "ValidationError", types.TargetDescription{Id: aws.String("i-0123")}},
+		{"port 0", "ValidationError", types.TargetDescription{Id: aws.String("172.31.0.9"), Port: aws.Int32(70000)}},
+		{"zone", "ValidationError", types.TargetDescription{Id: aws.String("172.31.0.9"), AvailabilityZone: aws.String("us-east-1z")}},
+		{"QUIC", "ValidationError", types.TargetDescription{Id: aws.String("172.31.0.9"), QuicServerId: aws.String("x")}},
+	} {
+		_, err := b.RegisterTargets(b.ctx, &elb.RegisterTargetsInput{TargetGroupArn: g.TargetGroupArn, Targets: []types.TargetDescription{{Id: aws.String("172.31.0.8")}, tc.t}})
+		wantError(t, tc.name, err, tc.code, "")
+	}
+	if got := b.health(g.TargetGroupArn); len(got) != 0 {
+		t.Errorf("registered in spite of an error: %v", got)
+	}
+}
+
+func TestTags(t *testing.T) {
+	b := newBench(t)
+	l, g := b.balancer("web"), b.targetGroup("web")
+	li := b.listener(l.LoadBalancerArn, 80)
+	r := b.rule(li.ListenerArn, 1, g.TargetGroupArn)
+	arns := []string{*l.LoadBalancerArn, *g.TargetGroupArn, *li.ListenerArn, *r.RuleArn}
+	must(b.AddTags(b.ctx, &elb.AddTagsInput{ResourceArns: arns, Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}, {Key: aws.String("b"), Value: aws.String("2")}}}))(t)
+	must(b.RemoveTags(b.ctx, &elb.RemoveTagsInput{ResourceArns: arns, TagKeys: []string{"a", "z"}}))(t)
+	for _, d := range must(b.DescribeTags(b.ctx, &elb.DescribeTagsInput{ResourceArns: arns}))(t).TagDescriptions {
+		if len(d.Tags) != 1 || *d.Tags[0].Key != "b" || *d.Tags[0].Value != "2" {
+			t.Errorf("tags of %s: %v, want b=2", *d.ResourceArn, d.Tags)
+		}
+	}
+	_, err := b.DescribeTags(b.ctx, &elb.DescribeTagsInput{ResourceArns: []string{*g.TargetGroupArn + "0"}})
+	wantError(t, "unknown", err, "TargetGroupNotFound", "")
+}
