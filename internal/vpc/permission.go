@@ -76,9 +76,11 @@ func ports(p types.IpPermission) (state.SecurityGroupRule, error) {
 		if !given {
 			return r, invalid("Invalid value 'Must specify both from and to ports with ICMP.' for portRange.")
 		}
-		if from != -1 || to != -1 {
-			return r, awsError("UnsupportedOperation", "Lotse does not tell ICMP types apart yet: give the type and the code as -1.")
+		// Type and code. Source: IpPermission: all types (-1) have all codes.
+		if from < -1 || from > 255 || to < -1 || to > 255 || from == -1 && to != -1 {
+			return r, invalid("Invalid value '%d:%d' for ICMP type and code. Both are 0 to 255 or -1 for all, and all types have all codes.", from, to)
 		}
+		r.From, r.To = from, to
 		return r, nil
 	case "tcp", "udp":
 		switch {

@@ -108,12 +108,13 @@ func TestAuthorize_ViewsAndDuplicates(t *testing.T) {
 	added := must(b.authorize(web, p, types.IpPermission{IpProtocol: aws.String("6"), FromPort: aws.Int32(80), ToPort: aws.Int32(80), IpRanges: []types.IpRange{{CidrIp: aws.String("192.0.2.0/24")}}},
 		types.IpPermission{IpProtocol: aws.String("-1"), FromPort: aws.Int32(5), ToPort: aws.Int32(6), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}}},
 		types.IpPermission{IpProtocol: aws.String("icmp"), FromPort: aws.Int32(-1), ToPort: aws.Int32(-1), IpRanges: []types.IpRange{{CidrIp: aws.String("10.0.0.0/8")}}},
+		types.IpPermission{IpProtocol: aws.String("1"), FromPort: aws.Int32(8), ToPort: aws.Int32(-1), IpRanges: []types.IpRange{{CidrIp: aws.String("10.0.0.0/8")}}},
 		types.IpPermission{IpProtocol: aws.String("50"), IpRanges: []types.IpRange{{CidrIp: aws.String("10.0.0.0/8")}}}))(t)
-	if len(added) != 7 || !strings.HasPrefix(*added[0].SecurityGroupRuleId, "sgr-") || *added[0].CidrIpv4 != "10.1.0.0/16" || *added[0].Description != "office" ||
+	if len(added) != 8 || !strings.HasPrefix(*added[0].SecurityGroupRuleId, "sgr-") || *added[0].CidrIpv4 != "10.1.0.0/16" || *added[0].Description != "office" ||
 		*added[1].ReferencedGroupInfo.GroupId != lb || *added[0].IsEgress || *added[4].FromPort != -1 {
 		t.Errorf("added = %+v", added)
 	}
-	want := []string{"tcp 80-80 10.1.0.0/16(office) 192.0.2.0/24 " + lb + "@111122223333 " + web + "@111122223333", "-1 0.0.0.0/0", "icmp -1--1 10.0.0.0/8", "50 10.0.0.0/8"}
+	want := []string{"tcp 80-80 10.1.0.0/16(office) 192.0.2.0/24 " + lb + "@111122223333 " + web + "@111122223333", "-1 0.0.0.0/0", "icmp -1--1 10.0.0.0/8", "icmp 8--1 10.0.0.0/8", "50 10.0.0.0/8"}
 	if d := cmp.Diff(want, permText(b.describeGroup(web).IpPermissions)); d != "" {
 		t.Errorf("permissions (-want +got):\n%s", d)
 	}
@@ -156,7 +157,8 @@ func TestAuthorize_Refusals(t *testing.T) {
 		{"protocol", with(tcp(80, "10.0.0.0/8"), func(p *types.IpPermission) { p.IpProtocol = aws.String("gre!") }), "InvalidPermission.Malformed"},
 		{"protocol 0", with(tcp(80, "10.0.0.0/8"), func(p *types.IpPermission) { p.IpProtocol = aws.String("0") }), "InvalidPermission.Malformed"},
 		{"icmpv6", with(tcp(80, "10.0.0.0/8"), func(p *types.IpPermission) { p.IpProtocol = aws.String("58") }), "UnsupportedOperation"},
-		{"icmp type", with(tcp(8, "10.0.0.0/8"), func(p *types.IpPermission) { p.IpProtocol = aws.String("icmp") }), "UnsupportedOperation"},
+		{"icmp type", with(tcp(256, "10.0.0.0/8"), func(p *types.IpPermission) { p.IpProtocol = aws.String("icmp") }), "InvalidParameterValue"},
+		{"all icmp types of one code", with(tcp(-1, "10.0.0.0/8"), func(p *types.IpPermission) { p.IpProtocol, p.ToPort = aws.String("1"), aws.Int32(0) }), "InvalidParameterValue"},
 		{"no ports", with(tcp(80, "10.0.0.0/8"), func(p *types.IpPermission) { p.ToPort = nil }), "InvalidParameterValue"},
 		{"port", tcp(65536, "10.0.0.0/8"), "InvalidParameterValue"},
 		{"range", with(tcp(80, "10.0.0.0/8"), func(p *types.IpPermission) { p.ToPort = aws.Int32(79) }), "InvalidParameterValue"},
