@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ type lab struct {
 	*Service
 	t       testing.TB
 	now     time.Time
+	mu      sync.Mutex
 	changes []Change
 }
 
@@ -51,7 +53,11 @@ func newLabOn(t testing.TB, blobs oci.BlobStore) *lab {
 	l := &lab{t: t, now: time.Now().UTC().Truncate(time.Millisecond)}
 	l.Service = New(Options{
 		DB: db, Blobs: blobs, Scope: home, RegistryHost: "localhost:4566", Secret: []byte("secret"),
-		Now: func() time.Time { return l.now }, Changed: func(c Change) { l.changes = append(l.changes, c) },
+		Now: func() time.Time { return l.now }, Changed: func(c Change) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.changes = append(l.changes, c)
+		},
 		Log: slog.New(slog.DiscardHandler),
 	})
 	return l
@@ -71,7 +77,7 @@ func (l *lab) create(name string) string {
 	return home.Key(name)
 }
 
-// layer gives a repository content, as a build leaves it: in the store, to be adopted.
+// blob gives a repository content, as a build leaves it: in the store, to be adopted.
 func (l *lab) blob(repo string, content []byte) ocispec.Descriptor {
 	l.t.Helper()
 	u, err := l.o.Blobs.Begin(context.Background(), repo, ocitest.NewID())

@@ -1,10 +1,14 @@
 package ecr
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	goruntime "runtime"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
 	"github.com/lotse-project/lotse/internal/arn"
 )
@@ -89,5 +93,35 @@ func TestResolve(t *testing.T) {
 		if !errors.As(err, &e) || !strings.Contains(e.Reason, want) {
 			t.Errorf("Resolve(%q) = %v, want an ImageError with %q", ref, err, want)
 		}
+	}
+}
+
+// An imported image is what its name means, in task definitions and below /v2/mirror.
+func TestResolve_Imported(t *testing.T) {
+	l := newLab(t)
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m, err := l.Registry().Import(t.Context(), "base:1", &archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range []string{"base:1", "docker.io/library/base:1", "localhost:4566/mirror/library/base:1"} {
+		for _, sc := range []arn.Scope{home, {Account: "111122223333", Region: "eu-west-1"}} {
+			if img, err := l.Resolve(t.Context(), ref, sc); err != nil || img.Digest != m.Digest.String() {
+				t.Errorf("Resolve(%q) in %v = %v, %v; want %s", ref, sc, img, err, m.Digest)
+			}
+		}
+	}
+	if w := l.get("/v2/mirror/library/base/manifests/1", "AWS", l.login(as(home))); w.Code != 200 {
+		t.Errorf("pull of an imported image = %d %s", w.Code, w.Body)
+	}
+	if out, err := l.DescribeRepositories(as(home), &ecr.DescribeRepositoriesInput{}); err != nil || len(out.Repositories) != 0 {
+		t.Errorf("DescribeRepositories() = %v, %v; want no imported images there", out.Repositories, err)
 	}
 }
