@@ -1,0 +1,143 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+)
+
+// linkByName gives nil if there is none.
+func linkByName(h *netlink.Handle, name string) (netlink.Link, error) {
+	l, err := h.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("link %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// links are the veths of a namespace by name.
+func links(h *netlink.Handle) (map[string]netlink.Link, error) {
+	ls, err := consistent(h.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	all := map[string]netlink.Link{}
+	for _, l := range ls {
+		if l.Type() == "veth" {
+			all[l.Attrs().Name] = l
+		}
+	}
+	return all, nil
+}
+
+// consistent asks again when what is listed changed meanwhile.
+func consistent[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 10 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, err
+}
+
+// paired says whether two links are the ends of one veth.
+func paired(a, b netlink.Link) bool {
+	return a != nil && b != nil && a.Attrs().ParentIndex == b.Attrs().Index && b.Attrs().ParentIndex == a.Attrs().Index
+}
+
+// unlink deletes links, many at once: the kernel waits for readers on each, 20 to 30 ms.
+func unlink(h *netlink.Handle, ls ...netlink.Link) error {
+	var g errgroup.Group
+	g.SetLimit(16)
+	for _, l := range ls {
+		if l == nil {
+			continue
+		}
+		g.Go(func() error {
+			err := h.LinkDel(l)
+			if err == nil || isGone(err) {
+				return nil
+			}
+			return fmt.Errorf("delete link %s: %w", l.Attrs().Name, err)
+		})
+	}
+	return g.Wait()
+}
+
+// veth makes a pair: name in the namespace of h, peer in the one of fd. Both have one hardware
+// address and no ARP, so that there is nothing to look up, to drift, or to forge.
+func veth(h *netlink.Handle, name, peer string, fd int, mac net.HardwareAddr) error {
+	a := netlink.NewLinkAttrs()
+	a.Name, a.HardwareAddr = name, mac
+	if err := h.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: peer, PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(fd)}); err != nil {
+		return fmt.Errorf("make link %s: %w", name, err)
+	}
+	return nil
+}
+
+// raise turns ARP off and the link on.
+func raise(h *netlink.Handle, l netlink.Link) error {
+	const noARP = 0x80 // IFF_NOARP
+	if l.Attrs().RawFlags&noARP == 0 && l.Type() == "veth" {
+		if err := h.LinkSetARPOff(l); err != nil {
+			return fmt.Errorf("turn ARP off on %s: %w", l.Attrs().Name, err)
+		}
+	}
+	if l.Attrs().RawFlags&uint32(net.FlagUp) == 0 {
+		if err := h.LinkSetUp(l); err != nil {
+			return fmt.Errorf("turn %s on: %w", l.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+// address makes sure that the link has the address.
+func address(h *netlink.Handle, l netlink.Link, p netip.Prefix, flags int) error {
+	have, err := addresses(h, l)
+	if err != nil {
+		return err
+	}
+	if have[p] {
+		return nil
+	}
+	if err := h.AddrReplace(l, &netlink.Addr{IPNet: ipnet(p), Flags: flags}); err != nil {
+		return fmt.Errorf("give %s to %s: %w", p, l.Attrs().Name, err)
+	}
+	return nil
+}
+
+// addresses are the link's IPv4 addresses.
+func addresses(h *netlink.Handle, l netlink.Link) (map[netip.Prefix]bool, error) {
+	as, err := consistent(func() ([]netlink.Addr, error) { return h.AddrList(l, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("addresses of %s: %w", l.Attrs().Name, err)
+	}
+	all := map[netip.Prefix]bool{}
+	for _, a := range as {
+		if p, ok := prefix(a.IPNet); ok {
+			all[p] = true
+		}
+	}
+	return all, nil
+}
+
+func ipnet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+}
+
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, 32) }
+
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	a, ok := netip.AddrFromSlice(n.IP.To4())
+	ones, bits := n.Mask.Size()
+	return netip.PrefixFrom(a, ones), ok && bits == 32
+}
