@@ -86,7 +86,7 @@ func TestAuthorize(t *testing.T) {
 			}
 		})
 	}
-	l.now = l.now.Add(12 * time.Hour)
+	l.advance(12 * time.Hour)
 	w := l.get("/v2/app/manifests/v1", "AWS", mine)
 	if w.Code != 403 || !strings.Contains(w.Body.String(), "Your authorization token has expired. Reauthenticate and try again.") {
 		t.Errorf("expired login: %d %s", w.Code, w.Body)

@@ -32,9 +32,10 @@ var home = arn.Scope{Account: "000000000000", Region: "us-east-1"}
 // lab is a service on a store and blobs in directories.
 type lab struct {
 	*Service
-	t       testing.TB
-	now     time.Time
+	t testing.TB
+
 	mu      sync.Mutex
+	now     time.Time
 	changes []Change
 }
 
@@ -53,7 +54,7 @@ func newLabOn(t testing.TB, blobs oci.BlobStore) *lab {
 	l := &lab{t: t, now: time.Now().UTC().Truncate(time.Millisecond)}
 	l.Service = New(Options{
 		DB: db, Blobs: blobs, Scope: home, RegistryHost: "localhost:4566", Secret: []byte("secret"),
-		Now: func() time.Time { return l.now }, Changed: func(c Change) {
+		Now: func() time.Time { return l.advance(0) }, Changed: func(c Change) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.changes = append(l.changes, c)
@@ -61,6 +62,14 @@ func newLabOn(t testing.TB, blobs oci.BlobStore) *lab {
 		Log: slog.New(slog.DiscardHandler),
 	})
 	return l
+}
+
+// advance moves the clock, and reads it.
+func (l *lab) advance(d time.Duration) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.now.Add(d)
+	return l.now
 }
 
 // as is the context of a request by a caller.

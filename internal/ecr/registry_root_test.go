@@ -225,7 +225,7 @@ func TestRegistry_Skopeo(t *testing.T) {
 		}
 	})
 	t.Run("ExpiredLogin", func(t *testing.T) {
-		s.now = s.now.Add(13 * time.Hour)
+		s.advance(13 * time.Hour)
 		s.copy("Your authorization token has expired. Reauthenticate and try again.", at("team/app:v1"), "oci:"+t.TempDir())
 	})
 }

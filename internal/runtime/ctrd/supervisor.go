@@ -189,10 +189,10 @@ func (s *Supervisor) session(ctx context.Context) error {
 		return err
 	}
 	s.setUp(true)
-	dead := make(chan struct{})
-	go func() { p.wait(ctx); close(dead) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	dead := make(chan struct{})
+	go func() { p.wait(ctx); close(dead) }()
 	listening := make(chan struct{})
 	go func() { s.listen(ctx); close(listening) }()
 	defer func() { cancel(); <-listening }()
