@@ -119,6 +119,7 @@ func (w *worker) groupsLocked(s *lbconfig.Snapshot) (gone []*member) {
 			if m == nil {
 				m = w.newMemberLocked(g, t)
 			}
+			m.delay = g.conf.Deregistration
 			m.become(t, g)
 			m.reach(w.home.sockets, users[g.arn])
 		}
@@ -235,24 +236,33 @@ func (w *worker) settleLocked(m *member, users []*lbconfig.Balancer) {
 		m.examine(nil)
 		m.closed.Store(true)
 		m.closeIdle()
-		m.cutoff = time.AfterFunc(time.Until(m.conf.Since.Add(m.group.conf.Deregistration)), func() {
-			w.proxy.conns.cut(m)
-			w.hub.changed()
-		})
+		w.cutLocked(m)
 		return
 	}
 	w.examineLocked(m)
 }
 
-// leaveLocked ends a member that the snapshot does not name any more, with what is open there.
+// leaveLocked ends a member that the snapshot does not name any more. What is open there has as long as if the target
+// had been deregistered now, or when it was: its group may just not be used any more.
 func (w *worker) leaveLocked(m *member) {
 	m.examine(nil)
+	m.closed.Store(true)
+	m.closeIdle()
+	if !m.conf.Draining {
+		m.conf.Draining, m.conf.Since = true, time.Now()
+	}
+	w.cutLocked(m)
+}
+
+// cutLocked ends what is open at a closed member when the deregistration delay is over.
+func (w *worker) cutLocked(m *member) {
 	if m.cutoff != nil {
 		m.cutoff.Stop()
 	}
-	m.closed.Store(true)
-	w.proxy.conns.cut(m)
-	m.closeIdle()
+	m.cutoff = time.AfterFunc(time.Until(m.conf.Since.Add(m.delay)), func() {
+		w.proxy.conns.cut(m)
+		w.hub.changed()
+	})
 }
 
 // examineLocked sees that the member is examined as configured, or not.

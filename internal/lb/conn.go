@@ -83,12 +83,15 @@ func (c *clientConn) touch() { c.last.Store(int64(clock())) }
 // complaint recognises the answers that net/http writes to a request it could not parse, and says which status AWS
 // gives. They all are one write that begins so; an answer from a handler never lacks a Date.
 func complaint(p []byte) int {
-	const tail = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-	head, _, ok := strings.Cut(string(p[:min(len(p), 256)]), tail)
-	if !ok || !strings.HasPrefix(head, "HTTP/1.1 ") || strings.Contains(head, "\r\n") {
+	const begin, tail = "HTTP/1.1 ", "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+	if len(p) <= len(begin) || p[len(begin)] < '4' { // nearly all answers
 		return 0
 	}
-	switch status := strings.TrimPrefix(head, "HTTP/1.1 "); {
+	head, _, ok := strings.Cut(string(p[:min(len(p), 256)]), tail)
+	if !ok || !strings.HasPrefix(head, begin) || strings.Contains(head, "\r\n") {
+		return 0
+	}
+	switch status := head[len(begin):]; {
 	case strings.HasPrefix(status, "501"):
 		return http.StatusNotImplemented
 	case strings.HasPrefix(status, "505"):

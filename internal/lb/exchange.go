@@ -88,13 +88,18 @@ func (x *exchange) failure(ctx context.Context, err error) int {
 
 // requestBody notes how far the client came with its body.
 type requestBody struct {
-	io.ReadCloser
+	io.Reader
+	begun  atomic.Bool // reading began
 	done   atomic.Bool // read to the end
 	broken atomic.Bool // the client sent something that is no body, or ended early
 }
 
+// Close does nothing: another attempt may need the body, and net/http's server closes it after all.
+func (b *requestBody) Close() error { return nil }
+
 func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+	b.begun.Store(true)
+	n, err := b.Reader.Read(p)
 	switch {
 	case err == io.EOF:
 		b.done.Store(true)

@@ -134,7 +134,7 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, x *exchange) {
 		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 			w.WriteHeader(http.StatusContinue)
 		}
-		x.body = &requestBody{ReadCloser: r.Body}
+		x.body = &requestBody{Reader: r.Body}
 		r.Body = x.body
 	}
 	x.trace = traceID(r.Header.Get("X-Amzn-Trace-Id"), x.started)
@@ -209,13 +209,6 @@ func targetURL(r *http.Request, host string) *url.URL {
 		u.Opaque = path
 	}
 	return u
-}
-
-// roundTripper sends each request by its exchange's upstream.
-type roundTripper struct{}
-
-func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
-	return exchangeOf(r.Context()).up.transport.RoundTrip(r)
 }
 
 func isTimeout(err error) bool {

@@ -42,8 +42,9 @@ type member struct {
 	// What follows belongs to the worker's mutex.
 	conf   lbconfig.Target
 	health health
-	probe  *probe      // nil while it is not examined
-	cutoff *time.Timer // ends the deregistration delay
+	probe  *probe        // nil while it is not examined
+	delay  time.Duration // the deregistration delay
+	cutoff *time.Timer   // ends it
 }
 
 // claim counts a request in at the target whose turn it is. The caller releases it. nil: nobody is eligible.

@@ -35,10 +35,13 @@ func newUpstream(s sockets, b *lbconfig.Balancer, to netip.AddrPort) *upstream {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 			defer cancel()
-			return s.dial(ctx, dialKey{u.netns, u.eni()}, to, false)
+			c, err := s.dial(ctx, dialKey{u.netns, u.eni()}, to, false)
+			if err != nil {
+				return nil, err
+			}
+			return &upstreamConn{Conn: c}, nil
 		},
-		// Idle as long as the balancer's own connections. Nothing is retried but what Transport finds safe: requests
-		// without a body, of idempotent methods, on a reused connection that was closed before any byte of an answer.
+		// Idle as long as the balancer's own connections.
 		IdleConnTimeout:        u.idle,
 		MaxIdleConnsPerHost:    1024,
 		DisableCompression:     true,
