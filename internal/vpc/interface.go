@@ -63,8 +63,12 @@ var interfaceFields = fields[eni]{
 	"operator.principal":           nothing[eni],
 }
 
-// DescribeNetworkInterfaces shows the interfaces of tasks and load balancers.
+// DescribeNetworkInterfaces shows the interfaces of tasks and load balancers. None of them is
+// hidden, so IncludeManagedResources adds nothing.
 func (s *Service) DescribeNetworkInterfaces(ctx context.Context, in *ec2.DescribeNetworkInterfacesInput) (*ec2.DescribeNetworkInterfacesOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Filters", "IncludeManagedResources", "MaxResults", "NetworkInterfaceIds", "NextToken"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeNetworkInterfacesOutput{NetworkInterfaces: []types.NetworkInterface{}}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		all, err := interfaces(tx, sc)

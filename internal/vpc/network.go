@@ -34,6 +34,9 @@ var vpcFields = fields[state.VPC]{
 
 // DescribeVpcs shows VPCs.
 func (s *Service) DescribeVpcs(ctx context.Context, in *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Filters", "MaxResults", "NextToken", "VpcIds"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeVpcsOutput{Vpcs: []types.Vpc{}}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		all, err := values(state.VPCs.List(tx, sc.Key()))
@@ -55,6 +58,9 @@ func (s *Service) DescribeVpcs(ctx context.Context, in *ec2.DescribeVpcsInput) (
 
 // DescribeVpcAttribute shows one attribute of a VPC, as a default VPC has them.
 func (s *Service) DescribeVpcAttribute(ctx context.Context, in *ec2.DescribeVpcAttributeInput) (*ec2.DescribeVpcAttributeOutput, error) {
+	if err := onlyMembers(in, "Attribute", "DryRun", "VpcId"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeVpcAttributeOutput{VpcId: in.VpcId}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		v, err := get(tx, state.VPCs, sc, kindVPC, aws.ToString(in.VpcId))
@@ -118,6 +124,9 @@ var subnetFields = fields[subnet]{
 
 // DescribeSubnets shows subnets.
 func (s *Service) DescribeSubnets(ctx context.Context, in *ec2.DescribeSubnetsInput) (*ec2.DescribeSubnetsOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Filters", "MaxResults", "NextToken", "SubnetIds"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeSubnetsOutput{Subnets: []types.Subnet{}}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		all, err := subnets(tx, sc)

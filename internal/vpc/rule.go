@@ -78,6 +78,9 @@ var ruleFields = fields[groupRule]{
 
 // DescribeSecurityGroupRules shows rules one by one.
 func (s *Service) DescribeSecurityGroupRules(ctx context.Context, in *ec2.DescribeSecurityGroupRulesInput) (*ec2.DescribeSecurityGroupRulesOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Filters", "MaxResults", "NextToken", "SecurityGroupRuleIds"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeSecurityGroupRulesOutput{SecurityGroupRules: []types.SecurityGroupRule{}}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		all, err := groupRules(tx, sc)

@@ -65,6 +65,9 @@ func (s *Service) CreateSecurityGroup(ctx context.Context, in *ec2.CreateSecurit
 // DeleteSecurityGroup removes a group that nothing uses: no interface, no other group's rule, no
 // load balancer.
 func (s *Service) DeleteSecurityGroup(ctx context.Context, in *ec2.DeleteSecurityGroupInput) (*ec2.DeleteSecurityGroupOutput, error) {
+	if err := onlyMembers(in, "DryRun", "GroupId", "GroupName"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DeleteSecurityGroupOutput{Return: aws.Bool(true)}
 	err := s.update(ctx, in.DryRun, func(tx *store.WriteTx, sc arn.Scope) error {
 		g, err := group(tx, sc, in.GroupId, in.GroupName)
@@ -89,6 +92,9 @@ func (s *Service) DeleteSecurityGroup(ctx context.Context, in *ec2.DeleteSecurit
 
 // DescribeSecurityGroups shows groups, rules of the same protocol and ports together.
 func (s *Service) DescribeSecurityGroups(ctx context.Context, in *ec2.DescribeSecurityGroupsInput) (*ec2.DescribeSecurityGroupsOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Filters", "GroupIds", "GroupNames", "MaxResults", "NextToken"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeSecurityGroupsOutput{SecurityGroups: []types.SecurityGroup{}}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		ids := slices.Clone(in.GroupIds)

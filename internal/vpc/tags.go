@@ -20,6 +20,9 @@ const maxTags = 50
 
 // CreateTags adds or replaces tags of resources: of all or of none.
 func (s *Service) CreateTags(ctx context.Context, in *ec2.CreateTagsInput) (*ec2.CreateTagsOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Resources", "Tags"); err != nil {
+		return nil, err
+	}
 	if len(in.Tags) == 0 {
 		return nil, missing("Tag")
 	}
@@ -38,6 +41,9 @@ func (s *Service) CreateTags(ctx context.Context, in *ec2.CreateTagsInput) (*ec2
 
 // DeleteTags removes tags: those of a key, or of a key with just that value; without any, all.
 func (s *Service) DeleteTags(ctx context.Context, in *ec2.DeleteTagsInput) (*ec2.DeleteTagsOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Resources", "Tags"); err != nil {
+		return nil, err
+	}
 	return &ec2.DeleteTagsOutput{}, s.retag(ctx, in.DryRun, in.Resources, func(m map[string]string) error {
 		if len(in.Tags) == 0 {
 			clear(m)
@@ -64,6 +70,9 @@ var tagFields = fields[tagged]{
 
 // DescribeTags shows tags one by one.
 func (s *Service) DescribeTags(ctx context.Context, in *ec2.DescribeTagsInput) (*ec2.DescribeTagsOutput, error) {
+	if err := onlyMembers(in, "DryRun", "Filters", "MaxResults", "NextToken"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeTagsOutput{Tags: []types.TagDescription{}}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		all, err := allTags(tx, sc)

@@ -32,6 +32,9 @@ var zoneFields = fields[types.AvailabilityZone]{
 // DescribeAvailabilityZones shows the region's three zones. AllAvailabilityZones adds nothing:
 // there are no zones that one would have to opt in to.
 func (s *Service) DescribeAvailabilityZones(ctx context.Context, in *ec2.DescribeAvailabilityZonesInput) (*ec2.DescribeAvailabilityZonesOutput, error) {
+	if err := onlyMembers(in, "AllAvailabilityZones", "DryRun", "Filters", "ZoneIds", "ZoneNames"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeAvailabilityZonesOutput{AvailabilityZones: []types.AvailabilityZone{}}
 	err := s.view(ctx, in.DryRun, func(_ store.Reader, sc arn.Scope) error {
 		match, err := zoneFields.match(in.Filters, nil)
@@ -77,8 +80,12 @@ var regionFields = fields[types.Region]{
 	"region-name":   func(r types.Region) []string { return []string{*r.RegionName} },
 }
 
-// DescribeRegions shows the regions that need no opting in, and the caller's.
+// DescribeRegions shows the regions that need no opting in, and the caller's. AllRegions adds
+// nothing: none is disabled.
 func (s *Service) DescribeRegions(ctx context.Context, in *ec2.DescribeRegionsInput) (*ec2.DescribeRegionsOutput, error) {
+	if err := onlyMembers(in, "AllRegions", "DryRun", "Filters", "RegionNames"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeRegionsOutput{Regions: []types.Region{}}
 	err := s.view(ctx, in.DryRun, func(_ store.Reader, sc arn.Scope) error {
 		match, err := regionFields.match(in.Filters, nil)
@@ -104,6 +111,9 @@ func (s *Service) DescribeRegions(ctx context.Context, in *ec2.DescribeRegionsIn
 
 // DescribeAccountAttributes shows what an account may have: VPCs only, and which one by default.
 func (s *Service) DescribeAccountAttributes(ctx context.Context, in *ec2.DescribeAccountAttributesInput) (*ec2.DescribeAccountAttributesOutput, error) {
+	if err := onlyMembers(in, "AttributeNames", "DryRun"); err != nil {
+		return nil, err
+	}
 	out := &ec2.DescribeAccountAttributesOutput{AccountAttributes: []types.AccountAttribute{}}
 	err := s.view(ctx, in.DryRun, func(tx store.Reader, sc arn.Scope) error {
 		v, err := defaultVPC(tx, sc)
