@@ -462,3 +462,22 @@ func TestBackup(t *testing.T) {
 		t.Errorf("left over: %v", left)
 	}
 }
+
+func TestClear(t *testing.T) {
+	db := openTest(t, Options{})
+	put(t, db, "a", 1)
+	put(t, db, "b", 2)
+	before, err := db.Rev(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Clear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l := list(t, db, ""); len(l) != 0 {
+		t.Errorf("left: %v", l)
+	}
+	if got := collect(t, db, before, 2); got[0].Key != "a" || got[1].Key != "b" {
+		t.Errorf("changes: %v", got)
+	}
+}
