@@ -50,25 +50,38 @@ type API struct {
 	Target      string // X-Amz-Target prefix without the dot; JSON services only
 	Version     string // Version parameter, such as "2015-12-01"; query and EC2 services only
 	Namespace   string // xmlns of the answers; query and EC2 services only
+	MaxBody     int64  // largest request body in bytes; 0: 8 MiB
 
 	ops map[string]operation
 }
 
 type operation struct {
-	in, out reflect.Type // structs
-	run     func(ctx context.Context, in any) (any, error)
+	in, out           reflect.Type // structs
+	inShape, outShape *shape       // since Add
+	run               func(ctx context.Context, in any) (any, error)
 }
 
 // Handle registers fn. The operation's name is In's type name without "Input", so a registration
 // can't name an operation that the SDK doesn't have. An operation registered twice, or an In that
 // is no input, is a programming error and panics.
 func Handle[In, Out any](a *API, fn func(context.Context, *In) (*Out, error)) {
-	t := reflect.TypeFor[In]()
-	name, ok := strings.CutSuffix(t.Name(), "Input")
-	if !ok || t.Kind() != reflect.Struct {
-		panic("awswire: " + t.String() + " is not an SDK input type")
+	HandleType(a, reflect.TypeFor[In](), reflect.TypeFor[Out](), func(ctx context.Context, in any) (any, error) {
+		out, err := fn(ctx, in.(*In))
+		if err != nil {
+			return nil, err
+		}
+		return out, nil
+	})
+}
+
+// HandleType is Handle for those who know the types only at run time, such as tests over all
+// operations of a client. fn takes a pointer to an in and returns one to an out.
+func HandleType(a *API, in, out reflect.Type, fn func(ctx context.Context, in any) (any, error)) {
+	name, ok := strings.CutSuffix(in.Name(), "Input")
+	if !ok || in.Kind() != reflect.Struct {
+		panic("awswire: " + in.String() + " is not an SDK input type")
 	}
-	if out := reflect.TypeFor[Out](); out.Name() != name+"Output" {
+	if out.Name() != name+"Output" || out.Kind() != reflect.Struct {
 		panic("awswire: " + out.String() + " is not the output type of " + name)
 	}
 	if _, dup := a.ops[name]; dup {
@@ -77,16 +90,21 @@ func Handle[In, Out any](a *API, fn func(context.Context, *In) (*Out, error)) {
 	if a.ops == nil {
 		a.ops = map[string]operation{}
 	}
-	a.ops[name] = operation{in: t, out: reflect.TypeFor[Out](), run: func(ctx context.Context, in any) (any, error) {
-		out, err := fn(ctx, in.(*In))
-		if err != nil {
-			return nil, err
-		}
-		return out, nil
-	}}
+	a.ops[name] = operation{in: in, out: out, run: fn}
 }
 
 // Operations returns the names of the registered operations in order.
 func (a *API) Operations() []string {
 	return slices.Sorted(maps.Keys(a.ops))
+}
+
+// Private
+
+// prepare works out the shapes of all operations.
+func (a *API) prepare() {
+	s := &schema{protocol: a.Protocol, shapes: map[reflect.Type]*shape{}}
+	for name, o := range a.ops {
+		o.inShape, o.outShape = s.of(o.in), s.of(o.out)
+		a.ops[name] = o
+	}
 }
