@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,7 +14,7 @@ import (
 // allocate gives the task its network interface: an address in one of its subnets, the least
 // used first, so that a service spreads over zones.
 func (c *Controller) allocate(ctx context.Context, l life) (time.Duration, error) {
-	return 0, c.save(ctx, l, "interface", func(tx *store.WriteTx, st *state.TaskStatus) error {
+	err := c.save(ctx, l, "interface", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		st.LastStatus = "PROVISIONING"
 		if st.ENI == "" {
 			if err := c.newInterface(tx, l, st); err != nil {
@@ -30,6 +31,12 @@ func (c *Controller) allocate(ctx context.Context, l life) (time.Duration, error
 		}
 		return nil
 	})
+	var subnet *state.NoFreeAddressError
+	var pool *state.NoPublicAddressError
+	if errors.As(err, &subnet) || errors.As(err, &pool) || errors.Is(err, store.ErrNotFound) { // a subnet or group that was deleted
+		return 0, c.fail(ctx, l, "", "Unexpected EC2 error while attempting to create network interface: "+err.Error())
+	}
+	return 0, err
 }
 
 func (c *Controller) newInterface(tx *store.WriteTx, l life, st *state.TaskStatus) error {
