@@ -52,7 +52,8 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	for {
 		a := &attempt{}
 		resp, err := a.send(x.up.transport, r)
-		if err == nil || !a.reused || a.sent() || r.Context().Err() != nil || x.body != nil && x.body.begun.Load() {
+		body := x.body.Load()
+		if err == nil || !a.reused || a.sent() || r.Context().Err() != nil || body != nil && body.begun.Load() {
 			return resp, err
 		}
 	}

@@ -31,19 +31,24 @@ var clock = func() func() time.Duration {
 // connections (conns.sweep) replaces a timer per request.
 type clientConn struct {
 	net.Conn
-	key    portKey
-	peer   netip.Addr
-	born   time.Duration
-	owner  *conns
-	last   atomic.Int64 // clock() of the last byte
-	state  atomic.Int32 // http.ConnState
-	active atomic.Pointer[exchange]
+	key   portKey
+	peer  netip.Addr
+	born  time.Duration
+	owner *conns
+	last  atomic.Int64 // clock() of the last byte
+	// partial: bytes have come since the last request was handed over, so a request has begun.
+	partial atomic.Bool
+	mu      sync.Mutex // to change active, and to abort it
+	active  atomic.Pointer[exchange]
 }
 
 func (c *clientConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.touch()
+		if c.active.Load() == nil {
+			c.partial.Store(true)
+		}
 	}
 	return n, err
 }
@@ -79,6 +84,46 @@ func (c *clientConn) CloseWrite() error {
 }
 
 func (c *clientConn) touch() { c.last.Store(int64(clock())) }
+
+// abortTime is how long the answer to an aborted request may take to be written.
+const abortTime = time.Second
+
+// begin and end enclose the handler of a request.
+func (c *clientConn) begin(x *exchange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active.Store(x)
+	c.partial.Store(false)
+}
+
+func (c *clientConn) end(x *exchange) {
+	c.touch()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active.Store(nil)
+	if x.aborted {
+		c.SetDeadline(time.Time{}) // it was finished all the same
+	}
+}
+
+// abort ends a request from outside its handler, which answers if nothing was answered yet, and the connection with
+// it. The handler may be waiting for the client to send, or to receive: so reading ends, and writing soon. Again is
+// harmless.
+func (c *clientConn) abort(x *exchange, cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active.Load() != x {
+		return
+	}
+	x.cancel(cause)
+	if !x.aborted {
+		x.aborted = true
+		c.SetWriteDeadline(time.Now().Add(abortTime))
+	}
+	if b := x.body.Load(); b != nil && !b.done.Load() {
+		c.SetReadDeadline(past)
+	}
+}
 
 // complaint recognises the answers that net/http writes to a request it could not parse, and says which status AWS
 // gives. They all are one write that begins so; an answer from a handler never lacks a Date.
@@ -147,9 +192,8 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 		x := c.active.Load()
 		switch {
 		case x != nil:
-			c.touch() // the handler gets as long again to say so
-			x.cancel(errIdle)
-		case http.ConnState(c.state.Load()) == http.StateActive:
+			c.abort(x, errIdle)
+		case c.partial.Load():
 			c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 			c.Conn.Write([]byte(rawReply(http.StatusRequestTimeout)))
 			c.Close()
@@ -164,7 +208,7 @@ func (cs *conns) cut(m *member) {
 	m.cut.Store(true)
 	for _, c := range cs.list() {
 		if x := c.active.Load(); x != nil && x.member.Load() == m {
-			x.cancel(errDrainEnd)
+			c.abort(x, errDrainEnd)
 		}
 	}
 }

@@ -20,7 +20,8 @@ type exchange struct {
 	member   atomic.Pointer[member] // claimed; the conns' sweeper reads it
 	up       *upstream
 	cancel   context.CancelCauseFunc
-	body     *requestBody // nil without a body
+	aborted  bool                        // by conn.abort; belongs to conn.mu
+	body     atomic.Pointer[requestBody] // nil without a body
 
 	started  time.Time
 	trace    string // X-Amzn-Trace-Id for the target
@@ -68,7 +69,8 @@ func (x *exchange) finish(r *http.Request) {
 // failure is the status for a target that did not answer properly, 0 when the client is gone and nobody would read
 // it. Source: ALB user guide, troubleshooting.
 func (x *exchange) failure(ctx context.Context, err error) int {
-	incomplete := x.body != nil && !x.body.done.Load()
+	body := x.body.Load()
+	incomplete := body != nil && !body.done.Load()
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errIdle) && incomplete:
 		return http.StatusRequestTimeout
@@ -78,7 +80,7 @@ func (x *exchange) failure(ctx context.Context, err error) int {
 		return http.StatusBadGateway
 	case cause != nil:
 		return 0
-	case x.body != nil && x.body.broken.Load():
+	case body != nil && body.broken.Load():
 		return http.StatusBadRequest
 	case isTimeout(err):
 		return http.StatusGatewayTimeout

@@ -165,7 +165,7 @@ func (p *parent) run(ctx context.Context) error {
 // takeOver finds the worker that a killed parent left, takes what it holds, and returns it with the connection to it;
 // nil without one. A worker of another build is told to finish and not returned: the next one begins with its sockets.
 func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
-	conn, keys, fds, pid, err := p.meet(ctx, nil)
+	e, err := p.meet(ctx, nil)
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
 			p.log.Error("the worker that is there does not answer; it is replaced", "err", err)
@@ -173,37 +173,37 @@ func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
 		}
 		return nil, nil
 	}
-	w, err := openProcess(pid)
+	w, err := openProcess(e.pid)
 	if err != nil { // it has just ended
-		closeFDs(fds)
-		conn.Close()
+		closeFDs(e.fds)
+		e.conn.Close()
 		return nil, nil
 	}
-	p.take(keys, fds)
+	p.take(e)
 	if !w.runs(p.o.Command[0]) {
-		p.log.Info("the worker is of another build; it is replaced", "pid", pid, "ports", len(p.held))
-		conn.Close()
+		p.log.Info("the worker is of another build; it is replaced", "pid", e.pid, "ports", len(p.held))
+		e.conn.Close()
 		w.signal(unix.SIGTERM)
 		w.close()
 		return nil, nil
 	}
-	p.log.Info("worker taken over", "pid", pid, "ports", len(p.held))
+	p.log.Info("worker taken over", "pid", e.pid, "ports", len(p.held))
 	p.note(w)
-	return w, conn
+	return w, e.conn
 }
 
 // serve does what the worker asks for until it ends or ctx does. conn, unless nil, is a connection after its greeting.
 func (p *parent) serve(ctx context.Context, w *process, conn *net.UnixConn) {
 	for ctx.Err() == nil && !w.ended() {
-		err := error(nil)
+		var err error
 		if conn == nil {
-			var keys []heldKey
-			var fds []int
-			if conn, keys, fds, _, err = p.meet(ctx, w); err == nil {
-				p.take(keys, fds)
+			var e *encounter
+			if e, err = p.meet(ctx, w); err == nil {
+				conn = e.conn
+				p.take(e)
 			}
 		}
-		if err == nil {
+		if conn != nil {
 			stop := closeAfter(ctx, w, conn)
 			err = p.answer(conn)
 			stop()
@@ -219,32 +219,45 @@ func (p *parent) serve(ctx context.Context, w *process, conn *net.UnixConn) {
 	}
 }
 
-// meet connects to the worker and exchanges listening sockets with it: it returns what the worker holds, and sends
-// what the parent holds and the worker does not. pid is the worker's, w too unless it is not known yet.
-func (p *parent) meet(ctx context.Context, w *process) (conn *net.UnixConn, keys []heldKey, fds []int, pid int, err error) {
-	path := filepath.Join(p.o.RunDir, channelSocket)
+// encounter is a connection to the worker after the greeting, and what the worker said in it.
+type encounter struct {
+	conn *net.UnixConn
+	pid  int       // the worker's
+	keys []heldKey // its listening sockets
+	fds  []int
+}
+
+// meet connects to the worker and exchanges listening sockets with it: the parent gets what the worker holds, and
+// sends what it holds itself and the worker does not. w is nil while the worker is not known yet.
+func (p *parent) meet(ctx context.Context, w *process) (*encounter, error) {
 	d := net.Dialer{Control: wantCredentials}
-	c, err := d.Dial("unixpacket", path)
+	c, err := d.Dial("unixpacket", filepath.Join(p.o.RunDir, channelSocket))
 	if err != nil {
-		return nil, nil, nil, 0, err
+		return nil, err
 	}
-	conn = c.(*net.UnixConn)
-	defer closeAfter(ctx, w, conn)()
-	defer func() {
-		if err != nil {
-			closeFDs(fds)
-			conn.Close()
-		}
-	}()
-	conn.SetDeadline(time.Now().Add(answerWithin))
-	if err = send(conn, message{Op: opHello, Protocol: protocol}); err != nil {
-		return nil, nil, nil, 0, err
+	e := &encounter{conn: c.(*net.UnixConn)}
+	stop := closeAfter(ctx, w, c)
+	err = p.greet(e)
+	stop()
+	if err != nil {
+		closeFDs(e.fds)
+		c.Close()
+		return nil, err
 	}
-	if keys, fds, pid, err = receiveHeld(conn); err != nil {
-		return nil, nil, nil, 0, err
+	return e, nil
+}
+
+// greet is the parent's side of parentSockets.greet.
+func (p *parent) greet(e *encounter) (err error) {
+	e.conn.SetDeadline(time.Now().Add(answerWithin))
+	if err = send(e.conn, message{Op: opHello, Protocol: protocol}); err != nil {
+		return err
+	}
+	if e.keys, e.fds, e.pid, err = receiveHeld(e.conn); err != nil {
+		return err
 	}
 	theirs := map[portKey]bool{}
-	for _, k := range keys {
+	for _, k := range e.keys {
 		theirs[k.Key] = true
 	}
 	var mine []heldKey
@@ -254,11 +267,10 @@ func (p *parent) meet(ctx context.Context, w *process) (conn *net.UnixConn, keys
 			mine, out = append(mine, heldKey{k, h.ns}), append(out, h.fd)
 		}
 	}
-	if err = sendHeld(conn, mine, out); err != nil {
-		return nil, nil, nil, 0, err
+	if err = sendHeld(e.conn, mine, out); err != nil {
+		return err
 	}
-	conn.SetDeadline(time.Time{})
-	return conn, keys, fds, pid, nil
+	return e.conn.SetDeadline(time.Time{})
 }
 
 // closeAfter closes the connection when ctx or the worker ends, unless the returned function is called first. (That the
@@ -285,14 +297,14 @@ func closeAfter(ctx context.Context, w *process, c net.Conn) (stop func()) {
 
 // take keeps the worker's listening sockets for its successor. The worker is not believed: a socket that is not what
 // it says, or that the snapshot does not have, is dropped.
-func (p *parent) take(keys []heldKey, fds []int) {
-	for i, k := range keys {
+func (p *parent) take(e *encounter) {
+	for i, k := range e.keys {
 		_, have := p.held[k.Key]
-		if have || !p.wanted.port(k.Key) || !isSocket(fds[i], k) {
-			unix.Close(fds[i])
+		if have || !p.wanted.port(k.Key) || !isSocket(e.fds[i], k) {
+			unix.Close(e.fds[i])
 			continue
 		}
-		p.held[k.Key] = heldSocket{fds[i], k.NS}
+		p.held[k.Key] = heldSocket{e.fds[i], k.NS}
 	}
 }
 

@@ -57,11 +57,10 @@ func newProxy(l *slog.Logger) *proxy {
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x := &exchange{conn: connOf(ctx), cancel: cancel, started: time.Now(), slot: p.trace.reserve()}
-	x.conn.active.Store(x)
+	x.conn.begin(x)
 	defer func() {
 		x.finish(r)
-		x.conn.touch()
-		x.conn.active.Store(nil)
+		x.conn.end(x)
 		cancel(nil)
 	}()
 	a := &answer{ResponseWriter: w, x: x, close: p.retiring.Load() || clock()-x.conn.born > keepAliveLife}
@@ -123,7 +122,7 @@ func (p *proxy) claim(x *exchange) bool {
 	}
 	x.member.Store(m)
 	if m.cut.Load() {
-		x.cancel(errDrainEnd)
+		x.conn.abort(x, errDrainEnd)
 	}
 	return true
 }
@@ -134,8 +133,12 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, x *exchange) {
 		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 			w.WriteHeader(http.StatusContinue)
 		}
-		x.body = &requestBody{Reader: r.Body}
-		r.Body = x.body
+		b := &requestBody{Reader: r.Body}
+		r.Body = b
+		x.body.Store(b)
+		if cause := context.Cause(r.Context()); cause != nil {
+			x.conn.abort(x, cause) // who aborted before did not know of the body
+		}
 	}
 	x.trace = traceID(r.Header.Get("X-Amzn-Trace-Id"), x.started)
 	p.forward.ServeHTTP(w, r)
@@ -173,7 +176,7 @@ func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p.log.Debug("request failed", "target", x.up.host, "status", status, "err", err)
-	if status == http.StatusBadRequest || status == http.StatusRequestTimeout {
+	if status == http.StatusBadRequest || context.Cause(r.Context()) != nil {
 		w.Header().Set("Connection", "close")
 	}
 	replyPage(w, status)

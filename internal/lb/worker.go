@@ -111,7 +111,6 @@ func newWorker(h *home, l *slog.Logger) *worker {
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     log.New(io.Discard, "", 0),
 		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ConnState:                    func(c net.Conn, s http.ConnState) { c.(*clientConn).state.Store(int32(s)) },
 	}
 	return w
 }
