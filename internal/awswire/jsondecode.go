@@ -145,7 +145,6 @@ func (d *jsonReader) mapping(s *shape, v reflect.Value) error {
 		defer d.leave()
 		if d.null() {
 			d.note(issueMissing, "", "", nil)
-			return nil
 		}
 		if err := d.value(s.elem, e); err != nil {
 			return err

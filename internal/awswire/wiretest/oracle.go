@@ -28,6 +28,13 @@ var beyond = map[string]bool{
 	"ec2.CopySnapshot":              true, // the client presigns another request to the region in the input
 }
 
+// Everything has cmp look at all there is in SDK types.
+var Everything = cmp.Options{
+	cmp.Exporter(func(reflect.Type) bool { return true }),
+	// The SDK loses up to a millisecond when it reads seconds as a float.
+	cmp.Comparer(func(a, b time.Time) bool { return a.Sub(b).Abs() <= time.Millisecond }),
+}
+
 // An Echo is a Mux with all operations of one service's client. Each notes its input and answers
 // with what it was given.
 type Echo struct {
@@ -81,27 +88,28 @@ func Config(url string) aws.Config {
 
 // Check sends in through the client and has out come back. It returns what is wrong, or "".
 func (e *Echo) Check(ctx context.Context, op Operation, in, out any) string {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	e.got, e.reply = nil, out
 	got, err := op.call(ctx, e.Client, in)
 	if err != nil {
 		return fmt.Sprintf("call: %v", err)
 	}
-	everything := cmp.Options{
-		cmp.Exporter(func(reflect.Type) bool { return true }),
-		// The SDK loses up to a millisecond when it reads seconds as a float.
-		cmp.Comparer(func(a, b time.Time) bool { return a.Sub(b).Abs() <= time.Millisecond }),
-	}
-	if d := cmp.Diff(in, e.got, everything); d != "" {
+	if d := cmp.Diff(in, e.got, Everything); d != "" {
 		return "input at the handler, -sent +got:\n" + d
 	}
 	reflect.ValueOf(got).Elem().FieldByName("ResultMetadata").SetZero()
-	if d := cmp.Diff(out, got, everything); d != "" {
+	if d := cmp.Diff(out, got, Everything); d != "" {
 		return "output at the client, -sent +got:\n" + d
 	}
 	return ""
 }
+
+// Reply sets what the next calls are answered with, for clients of another kind.
+func (e *Echo) Reply(out any) { e.reply = out }
+
+// Got is the input of the last call.
+func (e *Echo) Got() any { return e.got }
 
 // Filler makes values for the service's operations.
 func (e *Echo) Filler(seed uint64) *Filler {

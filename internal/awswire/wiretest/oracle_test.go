@@ -9,7 +9,7 @@ import (
 
 var (
 	seed   = flag.Uint64("wire.seed", 1, "seed of the random inputs and outputs")
-	rounds = flag.Int("wire.rounds", 1, "random inputs and outputs for each operation")
+	rounds = flag.Int("wire.rounds", 3, "random inputs and outputs for each operation")
 )
 
 // TestOracle_SDKClientsAgree sends every operation of every client.
