@@ -1,0 +1,224 @@
+package ecs
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// CreateCluster makes a cluster, revives a deleted one, or returns the one that is there.
+func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) (*ecs.CreateClusterOutput, error) {
+	if err := onlyMembers("", in, "ClusterName", "Tags"); err != nil {
+		return nil, err
+	}
+	name := aws.ToString(in.ClusterName)
+	if name == "" {
+		name = defaultCluster
+	}
+	if !nameRE.MatchString(name) {
+		return nil, invalid("Invalid identifier: Unexpected characters in cluster name. Names are 1 to 255 letters, digits, hyphens and underscores.")
+	}
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	sc := scope(ctx)
+	var out types.Cluster
+	err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		c, err := state.Clusters.Get(tx, sc.Key(name))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err != nil || c.Val.Status != "ACTIVE" {
+			c.Key = sc.Key(name)
+			c.Val = state.Cluster{Scope: sc, Name: name, Status: "ACTIVE", CreatedAt: tx.Now(), Tags: tags}
+			if err := state.Clusters.Put(tx, &c); err != nil {
+				return err
+			}
+		}
+		out, err = clusterView(tx, c.Val)
+		out.Tags = tagList(c.Val.Tags)
+		return err
+	})
+	return &ecs.CreateClusterOutput{Cluster: &out}, err
+}
+
+// DescribeClusters shows clusters; what isn't there is a failure, not an error.
+func (s *Service) DescribeClusters(ctx context.Context, in *ecs.DescribeClustersInput) (*ecs.DescribeClustersOutput, error) {
+	names := in.Clusters
+	if len(names) == 0 {
+		names = []string{defaultCluster}
+	}
+	if len(names) > 100 {
+		return nil, invalid("clusters can have at most 100 items.")
+	}
+	sc, out := scope(ctx), &ecs.DescribeClustersOutput{}
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		for _, given := range names {
+			name, err := clusterName(sc, &given)
+			if errors.Is(err, errClusterNotFound) {
+				out.Failures = append(out.Failures, missing(given))
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			c, err := state.Clusters.Get(tx, sc.Key(name))
+			if errors.Is(err, store.ErrNotFound) {
+				out.Failures = append(out.Failures, missing(sc.ARN("ecs", "cluster/"+name)))
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			v, err := clusterView(tx, c.Val)
+			if err != nil {
+				return err
+			}
+			for _, inc := range in.Include {
+				if inc == types.ClusterFieldTags {
+					v.Tags = tagList(c.Val.Tags)
+				}
+				if inc == types.ClusterFieldSettings {
+					v.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled")}}
+				}
+			}
+			out.Clusters = append(out.Clusters, v)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// ListClusters lists the ACTIVE clusters' ARNs.
+func (s *Service) ListClusters(ctx context.Context, in *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) {
+	sc := scope(ctx)
+	var arns []string
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		for c, err := range state.Clusters.List(tx, sc.Key()) {
+			if err != nil {
+				return err
+			}
+			if c.Val.Status == "ACTIVE" {
+				arns = append(arns, c.Val.ARN())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := paginate(arns, in.NextToken, in.MaxResults, 100)
+	return &ecs.ListClustersOutput{ClusterArns: page, NextToken: next}, err
+}
+
+// DeleteCluster makes an empty cluster INACTIVE.
+func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput) (*ecs.DeleteClusterOutput, error) {
+	sc := scope(ctx)
+	var out types.Cluster
+	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		c, err := s.cluster(tx, sc, in.Cluster)
+		if err != nil {
+			return err
+		}
+		for svc, err := range state.Services.List(tx, sc.Key(c.Val.Name, "")) {
+			if err != nil {
+				return err
+			}
+			if svc.Val.DeletedAt.IsZero() {
+				return errClusterServices
+			}
+		}
+		for t, err := range state.Tasks.List(tx, sc.Key(c.Val.Name, "")) {
+			if err != nil {
+				return err
+			}
+			if st, err := state.TaskStatuses.Get(tx, t.Key); err != nil || st.Val.LastStatus != "STOPPED" {
+				return errClusterTasks
+			}
+		}
+		c.Val.Status = "INACTIVE"
+		if err := state.Clusters.Put(tx, &c); err != nil {
+			return err
+		}
+		out, err = clusterView(tx, c.Val)
+		return err
+	})
+	return &ecs.DeleteClusterOutput{Cluster: &out}, err
+}
+
+// Private
+
+// cluster finds an ACTIVE cluster by name or ARN.
+func (s *Service) cluster(tx store.Reader, sc arn.Scope, given *string) (store.Object[state.Cluster], error) {
+	name, err := clusterName(sc, given)
+	if err != nil {
+		return store.Object[state.Cluster]{}, err
+	}
+	c, err := state.Clusters.Get(tx, sc.Key(name))
+	if errors.Is(err, store.ErrNotFound) || err == nil && c.Val.Status != "ACTIVE" {
+		return c, errClusterNotFound
+	}
+	return c, err
+}
+
+// clusterView counts what the cluster holds: counts are never stored.
+func clusterView(tx store.Reader, c state.Cluster) (types.Cluster, error) {
+	v := types.Cluster{
+		ClusterArn: aws.String(c.ARN()), ClusterName: aws.String(c.Name), Status: aws.String(c.Status),
+		CapacityProviders: []string{}, DefaultCapacityProviderStrategy: []types.CapacityProviderStrategyItem{},
+		Settings: []types.ClusterSetting{}, Statistics: []types.KeyValuePair{}, Tags: []types.Tag{},
+	}
+	prefix := c.Scope.Key(c.Name, "")
+	for svc, err := range state.Services.List(tx, prefix) {
+		if err != nil {
+			return v, err
+		}
+		if svc.Val.DeletedAt.IsZero() {
+			v.ActiveServicesCount++
+		}
+	}
+	for t, err := range state.TaskStatuses.List(tx, prefix) {
+		if err != nil {
+			return v, err
+		}
+		switch taskPhase(t.Val.LastStatus) {
+		case running:
+			v.RunningTasksCount++
+		case pending:
+			v.PendingTasksCount++
+		}
+	}
+	return v, nil
+}
+
+func missing(what string) types.Failure {
+	return types.Failure{Arn: aws.String(what), Reason: aws.String("MISSING")}
+}
+
+// A phase groups the eight states for counting.
+type phase int
+
+const (
+	pending phase = iota // PROVISIONING, PENDING, ACTIVATING
+	running              // RUNNING
+	ending               // DEACTIVATING and after
+)
+
+func taskPhase(lastStatus string) phase {
+	switch {
+	case lastStatus == "RUNNING":
+		return running
+	case strings.Contains("PROVISIONING PENDING ACTIVATING", lastStatus):
+		return pending
+	}
+	return ending
+}

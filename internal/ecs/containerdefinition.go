@@ -1,0 +1,295 @@
+package ecs
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// definition checks a registration and fills in what AWS fills in.
+// The refusals' texts are those published by users of the real service.
+func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDefinition, error) {
+	var none types.TaskDefinition
+	if err := onlyMembers("", in, "Family", "ContainerDefinitions", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities",
+		"ExecutionRoleArn", "RuntimePlatform", "Tags"); err != nil {
+		return none, err
+	}
+	if !nameRE.MatchString(aws.ToString(in.Family)) {
+		return none, client("Family contains invalid characters. Family names are 1 to 255 letters, digits, hyphens and underscores.")
+	}
+	if in.NetworkMode != types.NetworkModeAwsvpc {
+		return none, client("Fargate only supports network mode ‘awsvpc’.")
+	}
+	for _, c := range in.RequiresCompatibilities {
+		if c != types.CompatibilityFargate && c != types.CompatibilityEc2 {
+			return none, client("Lotse runs tasks of launch type FARGATE; requiresCompatibilities '%s' can't be met.", c)
+		}
+	}
+	if p := in.RuntimePlatform; p != nil {
+		if p.CpuArchitecture != "" && string(p.CpuArchitecture) != s.o.Architecture {
+			return none, client("This machine runs %s; runtimePlatform.cpuArchitecture '%s' can't be met.", s.o.Architecture, p.CpuArchitecture)
+		}
+		if p.OperatingSystemFamily != "" && p.OperatingSystemFamily != types.OSFamilyLinux {
+			return none, client("This machine runs LINUX; runtimePlatform.operatingSystemFamily '%s' can't be met.", p.OperatingSystemFamily)
+		}
+	}
+	cpu, memory, err := fargateSize(aws.ToString(in.Cpu), aws.ToString(in.Memory))
+	if err != nil {
+		return none, err
+	}
+	containers, err := containerDefinitions(in, cpu, memory)
+	if err != nil {
+		return none, err
+	}
+	compat := in.RequiresCompatibilities
+	if len(compat) == 0 {
+		compat = nil
+	}
+	return types.TaskDefinition{
+		Family: in.Family, Status: types.TaskDefinitionStatusActive, NetworkMode: in.NetworkMode,
+		Cpu: aws.String(strconv.Itoa(cpu)), Memory: aws.String(strconv.Itoa(memory)),
+		ContainerDefinitions: containers, ExecutionRoleArn: in.ExecutionRoleArn, RuntimePlatform: in.RuntimePlatform,
+		RequiresCompatibilities: compat,
+		Compatibilities:         []types.Compatibility{types.CompatibilityEc2, types.CompatibilityFargate},
+		Volumes:                 []types.Volume{}, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
+		RequiresAttributes: requiredAttributes(in),
+	}, nil
+}
+
+// Private
+
+func containerDefinitions(in *ecs.RegisterTaskDefinitionInput, taskCPU, taskMemory int) ([]types.ContainerDefinition, error) {
+	if len(in.ContainerDefinitions) == 0 {
+		return nil, client("Container list cannot be empty.")
+	}
+	if len(in.ContainerDefinitions) > 10 {
+		return nil, client("A task definition has at most 10 containers.")
+	}
+	var out []types.ContainerDefinition
+	essential, sumCPU := false, 0
+	names, ports := map[string]bool{}, map[string]bool{}
+	for _, c := range in.ContainerDefinitions {
+		c, err := containerDefinition(c, in, taskMemory, ports)
+		if err != nil {
+			return nil, err
+		}
+		if names[*c.Name] {
+			return nil, client("Container names must be unique: '%s'.", *c.Name)
+		}
+		names[*c.Name] = true
+		essential = essential || *c.Essential
+		sumCPU += int(c.Cpu)
+		out = append(out, c)
+	}
+	if !essential {
+		return nil, client("Invalid setting: At least one container must be marked essential")
+	}
+	if sumCPU > taskCPU {
+		return nil, client("The containers' cpu units add up to %d, more than the task's %d.", sumCPU, taskCPU)
+	}
+	return out, nil
+}
+
+var envNameRE = regexp.MustCompile(`^[^=\x00]+$`)
+
+func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitionInput, taskMemory int, ports map[string]bool) (types.ContainerDefinition, error) {
+	if aws.ToString(c.Name) == "" {
+		return c, client("Container.name should not be null or empty.")
+	}
+	if !nameRE.MatchString(*c.Name) {
+		return c, client("Invalid container name '%s': 1 to 255 letters, digits, hyphens and underscores.", *c.Name)
+	}
+	if aws.ToString(c.Image) == "" {
+		return c, client("Container.image should not be null or empty.")
+	}
+	if aws.ToBool(c.DisableNetworking) {
+		return c, client("Disable Networking is not supported on container when networkMode=awsvpc")
+	}
+	if len(c.Links) > 0 {
+		return c, client("Links are not supported when networkMode=awsvpc")
+	}
+	where := fmt.Sprintf("container '%s'", *c.Name)
+	if err := onlyMembers(where, c, "Name", "Image", "Cpu", "Memory", "PortMappings", "Essential", "Command", "EntryPoint",
+		"Environment", "User", "WorkingDirectory", "ReadonlyRootFilesystem", "StopTimeout", "LogConfiguration",
+		"VersionConsistency"); err != nil {
+		return c, err
+	}
+	if m := c.Memory; m != nil && (*m < 6 || int(*m) > taskMemory) {
+		return c, client("Invalid setting for container '%s'. 'memory' is between 6 MiB and the task's %d MiB.", *c.Name, taskMemory)
+	}
+	if c.Cpu < 0 {
+		return c, client("Invalid setting for container '%s'. 'cpu' can't be negative.", *c.Name)
+	}
+	if t := c.StopTimeout; t != nil && (*t < 0 || *t > 120) { // Source: DG: Fargate maximum 120 s
+		return c, client("Invalid setting for container '%s'. 'stopTimeout' is between 0 and 120 seconds.", *c.Name)
+	}
+	for _, e := range c.Environment {
+		if !envNameRE.MatchString(aws.ToString(e.Name)) {
+			return c, client("Invalid setting for container '%s'. Environment names are not empty and hold no '='.", *c.Name)
+		}
+	}
+	if err := portMappings(&c, ports); err != nil {
+		return c, err
+	}
+	if err := logConfiguration(c, in); err != nil {
+		return c, err
+	}
+	if isECR(*c.Image) && aws.ToString(in.ExecutionRoleArn) == "" {
+		return c, client("Fargate requires task definition to have execution role ARN to support ECR images.")
+	}
+	// What AWS adds. Source: RegisterTaskDefinition's answers.
+	if c.Essential == nil {
+		c.Essential = aws.Bool(true)
+	}
+	if c.Environment == nil {
+		c.Environment = []types.KeyValuePair{}
+	}
+	c.MountPoints, c.VolumesFrom, c.SystemControls = []types.MountPoint{}, []types.VolumeFrom{}, []types.SystemControl{}
+	return c, nil
+}
+
+func portMappings(c *types.ContainerDefinition, ports map[string]bool) error {
+	if c.PortMappings == nil {
+		c.PortMappings = []types.PortMapping{}
+	}
+	for i := range c.PortMappings {
+		p := &c.PortMappings[i]
+		if err := onlyMembers(fmt.Sprintf("a port mapping of container '%s'", *c.Name), *p,
+			"ContainerPort", "HostPort", "Protocol", "Name", "AppProtocol"); err != nil {
+			return err
+		}
+		if p.AppProtocol != "" && p.AppProtocol != types.ApplicationProtocolHttp {
+			return client("Lotse serves appProtocol http, not '%s', yet.", p.AppProtocol)
+		}
+		n := aws.ToInt32(p.ContainerPort)
+		if n < 1 || n > 65535 {
+			return client("Invalid setting for container '%s'. containerPort is between 1 and 65535.", *c.Name)
+		}
+		if p.HostPort != nil && *p.HostPort != n {
+			return client("When networkMode=awsvpc, the host ports and container ports in port mappings must match.")
+		}
+		p.HostPort = aws.Int32(n)
+		if p.Protocol == "" {
+			p.Protocol = types.TransportProtocolTcp
+		}
+		if key := strconv.Itoa(int(n)); ports[key] {
+			return client("Container port %d is mapped twice in this task.", n)
+		} else {
+			ports[key] = true
+		}
+	}
+	return nil
+}
+
+// logConfiguration accepts the awslogs driver. Source: DG using_awslogs.
+func logConfiguration(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitionInput) error {
+	l := c.LogConfiguration
+	if l == nil {
+		return nil
+	}
+	if l.LogDriver != types.LogDriverAwslogs {
+		return client("Lotse supports the log driver awslogs, not '%s', yet.", l.LogDriver)
+	}
+	if len(l.SecretOptions) > 0 {
+		return client("Lotse does not support logConfiguration.secretOptions yet.")
+	}
+	if l.Options["awslogs-group"] == "" {
+		return client("Log driver awslogs requires options: awslogs-group")
+	}
+	if l.Options["awslogs-stream-prefix"] == "" {
+		return client("Log driver awslogs requires options: awslogs-stream-prefix") // required on Fargate
+	}
+	for k, v := range l.Options {
+		switch k {
+		case "awslogs-group", "awslogs-region", "awslogs-stream-prefix", "max-buffer-size":
+		case "awslogs-create-group":
+			if v != "true" && v != "false" {
+				return client("awslogs-create-group is true or false, not '%s'.", v)
+			}
+		case "mode":
+			if v != "blocking" && v != "non-blocking" {
+				return client("The log option mode is blocking or non-blocking, not '%s'.", v)
+			}
+		default:
+			return client("Lotse does not act on the log option %s yet, so it does not accept it.", k)
+		}
+	}
+	if aws.ToString(in.ExecutionRoleArn) == "" {
+		return client("Fargate requires task definition to have execution role ARN to support log driver awslogs.")
+	}
+	return nil
+}
+
+var ecrHost = regexp.MustCompile(`^([0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|localhost:[0-9]+|127\.0\.0\.1:[0-9]+)/`)
+
+func isECR(image string) bool { return ecrHost.MatchString(image) }
+
+// requiredAttributes lists the capabilities that AWS computes from a definition.
+func requiredAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
+	names := []string{"ecs.capability.task-eni", "com.amazonaws.ecs.capability.docker-remote-api.1.18"}
+	var logs, ecr bool
+	for _, c := range in.ContainerDefinitions {
+		logs = logs || c.LogConfiguration != nil
+		ecr = ecr || isECR(aws.ToString(c.Image))
+	}
+	if logs {
+		names = append(names, "com.amazonaws.ecs.capability.logging-driver.awslogs", "ecs.capability.execution-role-awslogs")
+	}
+	if ecr {
+		names = append(names, "com.amazonaws.ecs.capability.ecr-auth", "ecs.capability.execution-role-ecr-pull")
+	}
+	out := []types.Attribute{}
+	for _, n := range names {
+		out = append(out, types.Attribute{Name: aws.String(n)})
+	}
+	return out
+}
+
+var sizeUnit = regexp.MustCompile(`(?i)^([0-9.]+) ?(vcpu|gb|mb)$`)
+
+// fargateSize checks a pair of task sizes. Source: DG fargate-tasks-services.
+func fargateSize(cpuText, memoryText string) (cpu, memory int, err error) {
+	if cpuText == "" {
+		return 0, 0, client("Fargate requires that 'cpu' be defined at the task level.")
+	}
+	if memoryText == "" {
+		return 0, 0, client("Fargate requires that 'memory' be defined at the task level.")
+	}
+	cpu, ok := units(cpuText)
+	if !ok {
+		return 0, 0, client("Invalid 'cpu' setting for task. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.")
+	}
+	if memory, ok = units(memoryText); !ok {
+		return 0, 0, client("Invalid 'memory' setting for task. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.")
+	}
+	between := func(lo, hi, step int) bool { return memory >= lo*1024 && memory <= hi*1024 && memory%(step*1024) == 0 }
+	switch {
+	case cpu == 256 && (memory == 512 || memory == 1024 || memory == 2048),
+		cpu == 512 && between(1, 4, 1), cpu == 1024 && between(2, 8, 1), cpu == 2048 && between(4, 16, 1),
+		cpu == 4096 && between(8, 30, 1), cpu == 8192 && between(16, 60, 4), cpu == 16384 && between(32, 120, 8):
+		return cpu, memory, nil
+	}
+	return 0, 0, client("No Fargate configuration exists for given values.")
+}
+
+// units reads "256", "1 vCPU" (1024 units) or "2 GB" (2048 MiB).
+func units(s string) (int, bool) {
+	s = strings.TrimSpace(s)
+	if n, err := strconv.Atoi(s); err == nil {
+		return n, true
+	}
+	m := sizeUnit.FindStringSubmatch(s)
+	if m == nil {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(m[1], 64)
+	if strings.EqualFold(m[2], "mb") {
+		return int(f), err == nil
+	}
+	return int(f * 1024), err == nil
+}

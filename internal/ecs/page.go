@@ -1,0 +1,44 @@
+package ecs
+
+import (
+	"encoding/base64"
+	"sort"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// paginate cuts an ascending list. The token is the last item of the page before, so that a
+// list that changes in between neither repeats nor skips what stayed.
+func paginate(sorted []string, token *string, maxResults *int32, most int) (page []string, next *string, err error) {
+	return cut(sorted, token, maxResults, most, func(item, after string) bool { return item > after })
+}
+
+// paginateDesc is paginate for a descending list.
+func paginateDesc(sorted []string, token *string, maxResults *int32, most int) (page []string, next *string, err error) {
+	return cut(sorted, token, maxResults, most, func(item, after string) bool { return item < after })
+}
+
+func cut(sorted []string, token *string, maxResults *int32, most int, beyond func(item, after string) bool) (page []string, next *string, err error) {
+	n := most
+	if maxResults != nil {
+		if n = int(*maxResults); n < 1 || n > 100 {
+			return nil, nil, invalid("maxResults must be between 1 and 100.")
+		}
+	}
+	start := 0
+	if t := aws.ToString(token); t != "" {
+		after, err := base64.RawURLEncoding.DecodeString(t)
+		if err != nil {
+			return nil, nil, invalid("Invalid token.")
+		}
+		start = sort.Search(len(sorted), func(i int) bool { return beyond(sorted[i], string(after)) })
+	}
+	page = sorted[start:min(start+n, len(sorted))]
+	if page == nil {
+		page = []string{}
+	}
+	if start+n < len(sorted) {
+		next = aws.String(base64.RawURLEncoding.EncodeToString([]byte(page[len(page)-1])))
+	}
+	return page, next, nil
+}

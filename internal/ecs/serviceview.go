@@ -1,0 +1,251 @@
+package ecs
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// DescribeServices shows services, also DRAINING and INACTIVE ones; what isn't there is a failure.
+func (s *Service) DescribeServices(ctx context.Context, in *ecs.DescribeServicesInput) (*ecs.DescribeServicesOutput, error) {
+	if len(in.Services) == 0 {
+		return nil, invalid("Services cannot be empty.")
+	}
+	if len(in.Services) > 10 {
+		return nil, invalid("services can have at most 10 items.")
+	}
+	sc, out := scope(ctx), &ecs.DescribeServicesOutput{Services: []types.Service{}, Failures: []types.Failure{}}
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		c, err := s.cluster(tx, sc, in.Cluster)
+		if err != nil {
+			return err
+		}
+		for _, given := range in.Services {
+			_, name, err := lastName(sc, "service", given)
+			if err != nil {
+				return err
+			}
+			o, err := state.Services.Get(tx, sc.Key(c.Val.Name, name))
+			if errors.Is(err, store.ErrNotFound) {
+				out.Failures = append(out.Failures, missing(sc.ARN("ecs", "service/"+c.Val.Name+"/"+name)))
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			v, err := serviceView(tx, o.Val, slices.Contains(in.Include, types.ServiceFieldTags))
+			if err != nil {
+				return err
+			}
+			out.Services = append(out.Services, v)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// ListServices lists ACTIVE services' ARNs; ten a page unless asked otherwise.
+func (s *Service) ListServices(ctx context.Context, in *ecs.ListServicesInput) (*ecs.ListServicesOutput, error) {
+	sc := scope(ctx)
+	var arns []string
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		c, err := s.cluster(tx, sc, in.Cluster)
+		if err != nil {
+			return err
+		}
+		for o, err := range state.Services.List(tx, sc.Key(c.Val.Name, "")) {
+			if err != nil {
+				return err
+			}
+			if !o.Val.DeletedAt.IsZero() || in.LaunchType != "" && in.LaunchType != types.LaunchTypeFargate ||
+				in.SchedulingStrategy != "" && in.SchedulingStrategy != types.SchedulingStrategyReplica ||
+				in.ResourceManagementType != "" && in.ResourceManagementType != types.ResourceManagementTypeCustomer {
+				continue
+			}
+			arns = append(arns, o.Val.ARN())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := paginate(arns, in.NextToken, in.MaxResults, 10)
+	return &ecs.ListServicesOutput{ServiceArns: page, NextToken: next}, err
+}
+
+// Private
+
+// taskCounts are the tasks of a service or of one of its deployments.
+type taskCounts struct{ running, pending int }
+
+// countTasks counts a service's tasks; deployment "" means all of them.
+func countTasks(tx store.Reader, svc state.Service, deployment string) (taskCounts, error) {
+	var n taskCounts
+	for t, err := range state.Tasks.List(tx, svc.Scope.Key(svc.Cluster, "")) {
+		if err != nil {
+			return n, err
+		}
+		if t.Val.Service != svc.Name || deployment != "" && t.Val.Deployment != deployment || t.Val.CreatedAt.Before(svc.CreatedAt) {
+			continue
+		}
+		st, err := taskStatus(tx, t.Key)
+		if err != nil {
+			return n, err
+		}
+		switch {
+		case taskPhase(st.LastStatus) == running:
+			n.running++
+		case taskPhase(st.LastStatus) == pending && desiredStatus(t.Val, st) == "RUNNING":
+			n.pending++
+		}
+	}
+	return n, nil
+}
+
+func serviceView(tx store.Reader, svc state.Service, withTags bool) (types.Service, error) {
+	so, err := state.ServiceStatuses.Get(tx, svc.Key())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return types.Service{}, err
+	}
+	st := so.Val
+	n, err := countTasks(tx, svc, "")
+	if err != nil {
+		return types.Service{}, err
+	}
+	p, err := primary(tx, svc)
+	if err != nil {
+		return types.Service{}, err
+	}
+	v := types.Service{
+		ServiceArn: aws.String(svc.ARN()), ServiceName: aws.String(svc.Name), ClusterArn: aws.String(svc.ClusterARN()),
+		Status: aws.String(serviceStatus(svc, st)), DesiredCount: int32(svc.DesiredCount), RunningCount: int32(n.running), PendingCount: int32(n.pending),
+		TaskDefinition: aws.String(p.TaskDefinitionARN), LaunchType: types.LaunchTypeFargate, PlatformVersion: aws.String("LATEST"), PlatformFamily: aws.String("Linux"),
+		CreatedAt: aws.Time(svc.CreatedAt), CreatedBy: aws.String(svc.CreatedBy), SchedulingStrategy: types.SchedulingStrategyReplica,
+		DeploymentController: &types.DeploymentController{Type: types.DeploymentControllerTypeEcs}, DeploymentConfiguration: deploymentConfiguration(svc),
+		NetworkConfiguration: networkView(p.Network), LoadBalancers: loadBalancerViews(p.LoadBalancers), ServiceRegistries: []types.ServiceRegistry{},
+		PlacementConstraints: []types.PlacementConstraint{}, PlacementStrategy: []types.PlacementStrategy{}, EnableECSManagedTags: svc.ManagedTags,
+		PropagateTags: types.PropagateTagsNone, HealthCheckGracePeriodSeconds: aws.Int32(int32(svc.GracePeriod)),
+		AvailabilityZoneRebalancing: types.AvailabilityZoneRebalancingDisabled, Events: []types.ServiceEvent{}, Deployments: []types.Deployment{},
+	}
+	if svc.RoleARN != "" {
+		v.RoleArn = aws.String(svc.RoleARN)
+	}
+	if svc.PropagateTags != "" {
+		v.PropagateTags = types.PropagateTags(svc.PropagateTags)
+	}
+	if withTags {
+		v.Tags = tagList(svc.Tags)
+	}
+	for _, e := range st.Events {
+		v.Events = append(v.Events, types.ServiceEvent{Id: aws.String(e.ID), CreatedAt: aws.Time(e.CreatedAt), Message: aws.String(e.Message)})
+	}
+	if v.Deployments, err = deploymentViews(tx, svc, st); err != nil {
+		return v, err
+	}
+	if ds := st.Deployments[p.ID]; ds.RolloutState == "" || ds.RolloutState == "IN_PROGRESS" {
+		v.CurrentServiceDeployment = aws.String(serviceDeploymentARN(svc, p))
+	}
+	return v, currentRevisions(tx, svc, st, &v)
+}
+
+// serviceStatus is ACTIVE until the service is deleted, then DRAINING until the scheduler says INACTIVE.
+func serviceStatus(svc state.Service, st state.ServiceStatus) string {
+	switch {
+	case svc.DeletedAt.IsZero():
+		return "ACTIVE"
+	case st.Status == "INACTIVE":
+		return "INACTIVE"
+	}
+	return "DRAINING"
+}
+
+// deploymentViews lists the deployments that still matter, PRIMARY first. One that is replaced
+// stays until its last task is gone: waiters and tools take a single entry for "done".
+func deploymentViews(tx store.Reader, svc state.Service, st state.ServiceStatus) ([]types.Deployment, error) {
+	out := []types.Deployment{}
+	if serviceStatus(svc, st) == "INACTIVE" {
+		return out, nil
+	}
+	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
+		if err != nil {
+			return nil, err
+		}
+		d := o.Val
+		ds, err := deploymentStatus(tx, svc, d)
+		if err != nil {
+			return nil, err
+		}
+		if ds.Gone || d.CreatedAt.Before(svc.CreatedAt) {
+			continue
+		}
+		n, err := countTasks(tx, svc, d.ID)
+		if err != nil {
+			return nil, err
+		}
+		v := types.Deployment{
+			Id: aws.String(d.ID), Status: aws.String("ACTIVE"), TaskDefinition: aws.String(d.TaskDefinitionARN), DesiredCount: int32(n.running + n.pending),
+			RunningCount: int32(n.running), PendingCount: int32(n.pending), FailedTasks: int32(ds.FailedTasks), CreatedAt: aws.Time(d.CreatedAt), UpdatedAt: when(ds.UpdatedAt),
+			LaunchType: types.LaunchType(d.LaunchType), PlatformVersion: aws.String(d.PlatformVersion), PlatformFamily: aws.String("Linux"),
+			NetworkConfiguration: networkView(d.Network), RolloutState: types.DeploymentRolloutState(ds.RolloutState), RolloutStateReason: aws.String(ds.RolloutStateReason),
+		}
+		if d.Sequence == svc.Sequence {
+			v.Status, v.DesiredCount = aws.String("PRIMARY"), int32(svc.DesiredCount)
+		}
+		out = append(out, v)
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+func currentRevisions(tx store.Reader, svc state.Service, st state.ServiceStatus, v *types.Service) error {
+	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
+		if err != nil {
+			return err
+		}
+		if st.Deployments[o.Val.ID].Gone || o.Val.CreatedAt.Before(svc.CreatedAt) {
+			continue
+		}
+		n, err := countTasks(tx, svc, o.Val.ID)
+		if err != nil {
+			return err
+		}
+		want := n.running + n.pending
+		if o.Val.Sequence == svc.Sequence {
+			want = svc.DesiredCount
+		}
+		v.CurrentServiceRevisions = append(v.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
+			Arn: aws.String(revisionARN(svc, o.Val.RevisionID)), RequestedTaskCount: int32(want), RunningTaskCount: int32(n.running), PendingTaskCount: int32(n.pending)})
+	}
+	return nil
+}
+
+func deploymentConfiguration(svc state.Service) *types.DeploymentConfiguration {
+	return &types.DeploymentConfiguration{
+		MaximumPercent: aws.Int32(int32(svc.Maximum)), MinimumHealthyPercent: aws.Int32(int32(svc.MinimumHealthy)),
+		DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: svc.CircuitBreaker.Enable, Rollback: svc.CircuitBreaker.Rollback},
+		Strategy:                 types.DeploymentStrategyRolling, BakeTimeInMinutes: aws.Int32(0),
+	}
+}
+
+func networkView(n state.AwsvpcConfiguration) *types.NetworkConfiguration {
+	a := types.AssignPublicIpDisabled
+	if n.AssignPublicIP {
+		a = types.AssignPublicIpEnabled
+	}
+	return &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: n.Subnets, SecurityGroups: n.SecurityGroups, AssignPublicIp: a}}
+}
+
+func loadBalancerViews(lbs []state.ServiceLoadBalancer) []types.LoadBalancer {
+	out := []types.LoadBalancer{}
+	for _, lb := range lbs {
+		out = append(out, types.LoadBalancer{TargetGroupArn: aws.String(lb.TargetGroupARN), ContainerName: aws.String(lb.Container), ContainerPort: aws.Int32(int32(lb.Port))})
+	}
+	return out
+}

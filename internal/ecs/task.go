@@ -1,0 +1,331 @@
+package ecs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// RunTask starts up to 10 tasks. The answer comes before they run.
+func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTaskOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "TaskDefinition", "Count", "LaunchType", "PlatformVersion", "NetworkConfiguration",
+		"Overrides", "Group", "StartedBy", "ClientToken", "PropagateTags", "EnableECSManagedTags", "Tags"); err != nil {
+		return nil, err
+	}
+	count := 1
+	if in.Count != nil {
+		count = int(*in.Count)
+	}
+	switch {
+	case count < 1 || count > 10:
+		return nil, invalid("count should be between 1 and 10.")
+	case len(aws.ToString(in.StartedBy)) > 128:
+		return nil, invalid("startedBy should have at most 128 characters.")
+	case len(aws.ToString(in.ClientToken)) > 64:
+		return nil, invalid("clientToken should have at most 64 characters.")
+	case in.PropagateTags == types.PropagateTagsService:
+		return nil, invalid("propagateTags SERVICE is only for tasks of a service.")
+	}
+	if err := checkLaunch(in.LaunchType, in.PlatformVersion); err != nil {
+		return nil, err
+	}
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	sc, out := scope(ctx), &ecs.RunTaskOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
+	err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		c, err := s.cluster(tx, sc, in.Cluster)
+		if err != nil {
+			return err
+		}
+		td, err := findTaskDefinition(tx, sc, aws.ToString(in.TaskDefinition))
+		if err != nil {
+			return err
+		}
+		def := td.Val.Definition
+		if def.Status != types.TaskDefinitionStatusActive {
+			return errTaskDefInactive
+		}
+		network, err := awsvpc(tx, sc, in.NetworkConfiguration)
+		if err != nil {
+			return err
+		}
+		t := state.Task{
+			Scope: sc, Cluster: c.Val.Name, TaskDefinitionARN: *def.TaskDefinitionArn, LaunchType: "FARGATE", PlatformVersion: platformVersion,
+			Group: aws.ToString(in.Group), StartedBy: aws.ToString(in.StartedBy), ClientToken: aws.ToString(in.ClientToken),
+			Network: network, Tags: tags, CreatedAt: tx.Now(),
+		}
+		if t.Group == "" {
+			t.Group = "family:" + aws.ToString(def.Family)
+		}
+		if err := s.override(tx, sc, &t, def, in.Overrides); err != nil {
+			return err
+		}
+		if in.PropagateTags == types.PropagateTagsTaskDefinition {
+			t.Tags = merge(td.Val.Tags, t.Tags)
+		}
+		if in.EnableECSManagedTags {
+			t.Tags = merge(map[string]string{"aws:ecs:clusterName": t.Cluster}, t.Tags)
+		}
+		if t.ClientToken != "" {
+			if done, err := earlier(tx, t, out); done || err != nil {
+				return err
+			}
+		}
+		for range count {
+			t.ID = randomHex(16)
+			ok, err := state.Fits(tx, t.Memory, s.o.Memory)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				// Source: API_failures_messages. The machine is the one container instance.
+				out.Failures = append(out.Failures, types.Failure{
+					Arn: aws.String(sc.ARN("ecs", "container-instance/"+t.Cluster+"/"+machineID)), Reason: aws.String("RESOURCE:MEMORY")})
+				continue
+			}
+			o := store.Object[state.Task]{Key: t.Key(), Val: t}
+			if err := state.Tasks.Put(tx, &o); err != nil {
+				return err
+			}
+			v, err := taskView(tx, t, true)
+			if err != nil {
+				return err
+			}
+			out.Tasks = append(out.Tasks, v)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// StopTask asks a task to stop and returns at once. A service's scheduler replaces it.
+func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.StopTaskOutput, error) {
+	sc := scope(ctx)
+	out := &ecs.StopTaskOutput{}
+	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		c, err := s.cluster(tx, sc, in.Cluster)
+		if err != nil {
+			return err
+		}
+		_, id, err := lastName(sc, "task", aws.ToString(in.Task))
+		if err != nil {
+			return err
+		}
+		t, err := state.Tasks.Get(tx, sc.Key(c.Val.Name, id))
+		if errors.Is(err, store.ErrNotFound) {
+			return errTaskNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if t.Val.Stop == nil {
+			reason := aws.ToString(in.Reason)
+			if reason == "" {
+				reason = "Task stopped by user"
+			}
+			t.Val.Stop = &state.Stop{At: tx.Now(), Code: string(types.TaskStopCodeUserInitiated), Reason: reason}
+			if err := state.Tasks.Put(tx, &t); err != nil {
+				return err
+			}
+		}
+		v, err := taskView(tx, t.Val, false)
+		out.Task = &v
+		return err
+	})
+	return out, err
+}
+
+// DescribeTasks shows tasks, also stopped ones; what isn't there is a failure.
+func (s *Service) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput) (*ecs.DescribeTasksOutput, error) {
+	if len(in.Tasks) == 0 {
+		return nil, invalid("Tasks cannot be empty.")
+	}
+	if len(in.Tasks) > 100 {
+		return nil, invalid("tasks can have at most 100 items.")
+	}
+	sc, out := scope(ctx), &ecs.DescribeTasksOutput{Tasks: []types.Task{}, Failures: []types.Failure{}}
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		c, err := s.cluster(tx, sc, in.Cluster)
+		if err != nil {
+			return err
+		}
+		for _, given := range in.Tasks {
+			_, id, err := lastName(sc, "task", given)
+			if err != nil {
+				return err
+			}
+			t, err := state.Tasks.Get(tx, sc.Key(c.Val.Name, id))
+			if errors.Is(err, store.ErrNotFound) {
+				out.Failures = append(out.Failures, missing(sc.ARN("ecs", "task/"+c.Val.Name+"/"+id)))
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			v, err := taskView(tx, t.Val, slices.Contains(in.Include, types.TaskFieldTags))
+			if err != nil {
+				return err
+			}
+			out.Tasks = append(out.Tasks, v)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// ListTasks lists the ARNs of tasks that pass every given filter.
+func (s *Service) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.ListTasksOutput, error) {
+	if in.StartedBy != nil && (in.Family != nil || in.ServiceName != nil || in.ContainerInstance != nil) {
+		return nil, invalid("startedBy must be the only filter.")
+	}
+	if in.ContainerInstance != nil {
+		return nil, invalid("Lotse runs FARGATE tasks: there are no container instances.")
+	}
+	desired := string(in.DesiredStatus)
+	if desired == "" {
+		desired = "RUNNING"
+	}
+	sc := scope(ctx)
+	var arns []string
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		c, err := s.cluster(tx, sc, in.Cluster)
+		if err != nil {
+			return err
+		}
+		service := ""
+		if in.ServiceName != nil {
+			if _, service, err = lastName(sc, "service", *in.ServiceName); err != nil {
+				return err
+			}
+			if _, err := state.Services.Get(tx, sc.Key(c.Val.Name, service)); errors.Is(err, store.ErrNotFound) {
+				return errServiceNotFound
+			}
+		}
+		for t, err := range state.Tasks.List(tx, sc.Key(c.Val.Name, "")) {
+			if err != nil {
+				return err
+			}
+			st, err := taskStatus(tx, t.Key)
+			if err != nil {
+				return err
+			}
+			if desiredStatus(t.Val, st) != desired ||
+				service != "" && t.Val.Service != service ||
+				in.StartedBy != nil && t.Val.StartedBy != *in.StartedBy ||
+				in.Family != nil && !strings.Contains(t.Val.TaskDefinitionARN, "/"+*in.Family+":") ||
+				in.LaunchType != "" && t.Val.LaunchType != string(in.LaunchType) {
+				continue
+			}
+			arns = append(arns, t.Val.ARN())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := paginate(arns, in.NextToken, in.MaxResults, 100)
+	return &ecs.ListTasksOutput{TaskArns: page, NextToken: next}, err
+}
+
+// Private
+
+// platformVersion is the Fargate platform whose behaviour we follow. Source: DG: LATEST is 1.4.0.
+const platformVersion = "1.4.0"
+
+// machineID stands for this machine where AWS names a container instance.
+const machineID = "00000000000000000000000000000001"
+
+func checkLaunch(lt types.LaunchType, platform *string) error {
+	switch lt {
+	case types.LaunchTypeFargate:
+	case "", types.LaunchTypeEc2:
+		return invalid("No Container Instances were found in your cluster. Lotse runs tasks with launch type FARGATE: pass it.")
+	default:
+		return invalid("Lotse runs tasks with launch type FARGATE, not %s.", lt)
+	}
+	switch p := aws.ToString(platform); p {
+	case "", "LATEST", platformVersion:
+		return nil
+	default:
+		return awsError("PlatformUnknownException", "The specified platform '"+p+"' does not exist.")
+	}
+}
+
+// override applies RunTask's overrides: what containers they name must exist.
+func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def types.TaskDefinition, ov *types.TaskOverride) error {
+	cpu, memory := aws.ToString(def.Cpu), aws.ToString(def.Memory)
+	if ov != nil {
+		if b, _ := json.Marshal(ov); len(b) > 8192 {
+			return invalid("Overrides have at most 8192 characters.")
+		}
+		if err := onlyMembers("overrides", *ov, "ContainerOverrides", "Cpu", "Memory", "ExecutionRoleArn"); err != nil {
+			return err
+		}
+		for _, co := range ov.ContainerOverrides {
+			if err := onlyMembers("a container override", co, "Name", "Command", "Environment", "Cpu", "Memory"); err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(def.ContainerDefinitions, func(c types.ContainerDefinition) bool { return aws.ToString(c.Name) == aws.ToString(co.Name) }) {
+				return invalid("Override for container named %s is not a container in the TaskDefinition.", aws.ToString(co.Name))
+			}
+		}
+		if err := checkRole(tx, sc, ov.ExecutionRoleArn); err != nil {
+			return err
+		}
+		if ov.Cpu != nil {
+			cpu = *ov.Cpu
+		}
+		if ov.Memory != nil {
+			memory = *ov.Memory
+		}
+		t.Overrides = *ov
+	}
+	var err error
+	t.CPU, t.Memory, err = fargateSize(cpu, memory)
+	return err
+}
+
+// earlier answers a repeated clientToken with the tasks of the first call.
+func earlier(tx store.Reader, want state.Task, out *ecs.RunTaskOutput) (bool, error) {
+	for t, err := range state.Tasks.List(tx, want.Scope.Key(want.Cluster, "")) {
+		if err != nil {
+			return false, err
+		}
+		if t.Val.ClientToken != want.ClientToken {
+			continue
+		}
+		if t.Val.TaskDefinitionARN != want.TaskDefinitionARN {
+			return false, awsError("ConflictException", "A request with this clientToken and other parameters has started "+t.Val.ARN()+".")
+		}
+		v, err := taskView(tx, t.Val, true)
+		if err != nil {
+			return false, err
+		}
+		out.Tasks = append(out.Tasks, v)
+	}
+	return len(out.Tasks) > 0, nil
+}
+
+// merge is a with b's entries over it.
+func merge(a, b map[string]string) map[string]string {
+	m := map[string]string{}
+	for k, v := range a {
+		m[k] = v
+	}
+	for k, v := range b {
+		m[k] = v
+	}
+	return m
+}
