@@ -127,7 +127,7 @@ func (v *vpc) wire(ctx context.Context, in Intent, u uplink) error {
 			stray = append(stray, l)
 		}
 	}
-	if err := unlink(v.ns.nl, stray...); err != nil {
+	if err := v.ns.unlink(stray...); err != nil {
 		return err
 	}
 	if err := v.local(in); err != nil {
@@ -157,35 +157,46 @@ func (v *vpc) wire(ctx context.Context, in Intent, u uplink) error {
 // rule brings the table in line and then lets packets through.
 func (v *vpc) rule(in Intent) error {
 	t := render(in)
-	g, err := generation(v.ns)
-	if err != nil {
-		return err
-	}
-	switch {
-	case v.table == nil:
-		err = t.replace(v.ns)
-	case g != v.gen:
-		v.m.o.Log.Warn("somebody changed nftables in the VPC's namespace: replacing the table", "vpc", v.id)
-		err = t.replace(v.ns)
-	case t.digest() != v.table.digest():
-		if err = t.delta(v.ns, v.table); err != nil {
-			v.m.o.Log.Error("a change of rules was refused: replacing the table", "vpc", v.id, "err", err)
-			err = t.replace(v.ns)
-		}
-	}
-	v.table = nil
-	if err != nil {
+	if err := v.settle(t); err != nil {
+		v.table = nil
 		v.m.o.Log.Error("rules were refused", "vpc", v.id, "err", err, "table", t.text())
 		return err
 	}
-	if v.gen, err = generation(v.ns); err != nil {
-		return err
-	}
-	v.table = t
 	if err := v.cut(in); err != nil {
 		return err
 	}
 	return v.ns.do(func() error { return adjust(setting{"ipv4/ip_forward", "1"}) })
+}
+
+// settle makes t the kernel's table. Each change of ours raises the generation by one; any other
+// number says that somebody else had a hand in it.
+func (v *vpc) settle(t *table) error {
+	for range 3 {
+		g, err := generation(v.ns)
+		if err != nil {
+			return err
+		}
+		switch {
+		case v.table == nil:
+			err = t.replace(v.ns)
+		case g != v.gen:
+			v.m.o.Log.Warn("somebody changed nftables in the VPC's namespace: replacing the table", "vpc", v.id)
+			err = t.replace(v.ns)
+		case t.digest() == v.table.digest():
+			return nil
+		default:
+			if err = t.delta(v.ns, v.table); err != nil { // of which the outcome may be unknown
+				v.m.o.Log.Error("a change of rules was refused: replacing the table", "vpc", v.id, "err", err)
+				v.table = nil
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		v.table, v.gen = t, g+1
+	}
+	return errors.New("somebody changes nftables in the VPC's namespace all the time")
 }
 
 // bury removes what is left of an ENI whose link and rules are gone: its connections, so that the

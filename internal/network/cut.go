@@ -1,6 +1,9 @@
 package network
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Which connections end when a group changes? AWS tracks connections, and tracked ones go on
 // until they end by themselves. It does not track TCP and UDP that a rule for 0.0.0.0/0 lets
@@ -13,16 +16,15 @@ import "net/netip"
 // cut ends the connections that AWS would not have tracked under the rules before and that the
 // new ones do not allow.
 func (v *vpc) cut(in Intent) error {
-	if v.record.Applied == nil || v.record.Applied.Digest == v.table.digest() {
+	a := v.record.Applied
+	if a == nil || a.Digest == v.table.digest() {
 		return nil
 	}
-	was, is := newJudge(v.record.Applied.Intent), newJudge(in)
-	if !was.anyUntracked() {
+	was, is := newJudge(a.Intent), newJudge(in)
+	if !was.otherwise(is) { // reading the connections out takes 9 ms where there are none
 		return nil
 	}
-	return cutFlows(v.ns, func(f flow) bool {
-		return was.untracked(f) && !is.allows(f)
-	})
+	return cutFlows(v.ns, func(f flow) bool { return was.untracked(f) && !is.allows(f) })
 }
 
 // A judge says what groups allow, one packet at a time: what the ruleset is to do, in plain words.
@@ -78,11 +80,20 @@ func (j judge) untracked(f flow) bool {
 	return side(f.server, true) || side(f.client, false)
 }
 
-// anyUntracked is a quick no.
-func (j judge) anyUntracked() bool {
-	for _, g := range j.in.Groups {
-		for _, r := range append(append([]Rule{}, g.In...), g.Out...) {
-			if r.Group == "" && r.CIDR.Bits() == 0 {
+// otherwise says whether an ENI that stays is judged by other rules than before. New ENIs and
+// new members of groups only ever add to what is allowed; connections of ENIs that go end anyhow.
+func (j judge) otherwise(is judge) bool {
+	for a, e := range j.byAddr {
+		n, stays := is.byAddr[a]
+		if !stays || n.ID != e.ID {
+			continue
+		}
+		if !slices.Equal(groupSet(e.Groups), groupSet(n.Groups)) || e.published() != n.published() {
+			return true
+		}
+		for _, id := range e.Groups {
+			was, now := j.groups[id], is.groups[id]
+			if !slices.Equal(was.In, now.In) || !slices.Equal(was.Out, now.Out) {
 				return true
 			}
 		}

@@ -37,8 +37,15 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	case "apply": // see TestApply_KilledAnywhere
+		applyForEver()
 	}
-	for _, err := range []error{unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), loopbackUp()} {
+	for _, err := range []error{
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("tmpfs", "/run", "tmpfs", 0, ""), // run directories are there
+		os.Setenv("TMPDIR", "/run"),
+		loopbackUp(),
+	} {
 		if err != nil {
 			panic(err)
 		}
@@ -105,7 +112,7 @@ func labIntent(pool netip.Prefix) Intent {
 		return e
 	}
 	in := Intent{
-		ID: "vpc-1", CIDR: cidr("10.0.0.0/16"), Subnets: []netip.Prefix{sub},
+		ID: "vpc-1", CIDR: cidr("10.0.0.0/16"), Subnets: []netip.Prefix{sub, cidr("10.0.2.0/24"), cidr("10.0.16.0/20")},
 		Groups: []Group{
 			{ID: "sg-lb", Out: []Rule{all}},
 			{ID: "sg-web", In: []Rule{tcpFrom(8080, "sg-lb")}, Out: []Rule{all}},

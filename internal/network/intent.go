@@ -157,6 +157,9 @@ func (in Intent) validateENIs(groups map[string]bool, pool netip.Prefix) error {
 		if !e.Addr.Is4() || !in.CIDR.Contains(e.Addr) || !e.Subnet.IsValid() || !e.Subnet.Contains(e.Addr) {
 			return fmt.Errorf("%s: address %s is not inside its subnet %s of %s", e.ID, e.Addr, e.Subnet, in.CIDR)
 		}
+		if !slices.Contains(in.Subnets, e.Subnet) {
+			return fmt.Errorf("%s: its subnet %s is not one of the VPC's", e.ID, e.Subnet)
+		}
 		if e.Addr == e.Subnet.Masked().Addr().Next() || e.Addr == in.resolver() {
 			return fmt.Errorf("%s: address %s is reserved for the VPC's router or resolver", e.ID, e.Addr)
 		}

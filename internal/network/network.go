@@ -126,7 +126,7 @@ type vpc struct {
 	joined map[string]joined
 }
 
-// vpc gives the VPC's memory with its lock held.
+// lock gives the VPC's memory with its lock held.
 func (m *Manager) lock(id string) *vpc {
 	m.mu.Lock()
 	v := m.vpcs[id]

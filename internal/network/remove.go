@@ -99,12 +99,15 @@ func (v *vpc) remove() error {
 	if err := unpin(v.m.VPCNetns(v.id)); err != nil {
 		return err
 	}
-	for _, f := range []string{v.recordPath() + "~", v.recordPath()} {
+	if err := v.m.claims.release(v.id); err != nil {
+		return err
+	}
+	for _, f := range []string{v.recordPath() + "~", v.recordPath()} { // last: until then it is found again
 		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return v.m.claims.release(v.id)
+	return nil
 }
 
 func unlinkAll(ns *namespace) error {
@@ -116,7 +119,7 @@ func unlinkAll(ns *namespace) error {
 	for _, l := range have {
 		all = append(all, l)
 	}
-	return unlink(ns.nl, all...)
+	return ns.unlink(all...)
 }
 
 // unpinAll removes every pin below the run directory, those of tasks with no record too.

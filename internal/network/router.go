@@ -157,7 +157,7 @@ func (v *vpc) routes() (map[netip.Prefix]int, error) {
 	return all, nil
 }
 
-// route makes addresses without an ENI unreachable: a balancer learns at once. What the router
+// unreachable makes addresses without an ENI unreachable: a balancer learns at once. What the router
 // would tell tasks is dropped by the ruleset.
 func (v *vpc) unreachable(cidr netip.Prefix, have map[netip.Prefix]int) error {
 	for p, link := range have {

@@ -73,11 +73,13 @@ func socketIn(path string, typ int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	// Listeners want the first; package net had set it on the socket that is replaced. The second
-	// leaves the choice of a port to connect, so that every target has the whole range.
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1))
+	// The choice of a port is left to connect, so that every target has the whole range. Listeners
+	// want REUSEADDR, which package net had set on the socket that is replaced; with UDP it would
+	// let two have one port.
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	if typ == unix.SOCK_STREAM {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	}
 	if err != nil {
 		unix.Close(fd)
 		return -1, err
