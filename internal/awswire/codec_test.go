@@ -2,6 +2,7 @@ package awswire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"io"
@@ -17,7 +18,7 @@ import (
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
@@ -51,12 +52,12 @@ func TestDecodeJSON_ReadsEveryForm(t *testing.T) {
 			{PortMappings: []ecstypes.PortMapping{{ContainerPort: aws.Int32(80)}}},
 		},
 	}
-	if d := cmp.Diff(want, got, ignoreSerde); d != "" {
+	if d := gocmp.Diff(want, got, ignoreSerde); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 }
 
-var ignoreSerde = cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".noSmithyDocumentSerde" }, cmp.Ignore())
+var ignoreSerde = gocmp.FilterPath(func(p gocmp.Path) bool { return p.Last().String() == ".noSmithyDocumentSerde" }, gocmp.Ignore())
 
 func TestDecodeJSON_RefusesWhatDoesNotFit(t *testing.T) {
 	for _, body := range []string{
@@ -69,6 +70,29 @@ func TestDecodeJSON_RefusesWhatDoesNotFit(t *testing.T) {
 		} else if public(err).Status >= 500 || public(err).Code == "InternalFailure" {
 			t.Errorf("%s is answered with %v", body, err)
 		}
+	}
+}
+
+func TestDecodeForm_ReadsEveryForm(t *testing.T) {
+	form, err := url.ParseQuery("Action=X&Version=1&VpcId.10=c&VpcId.2=b&VpcId.1=a&DryRun=TRUE&Filter.1.Name=n&Filter.1.Value.1=&MaxResults=5&NextToken=&Colour=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := shapeOf[ec2.DescribeVpcsInput](EC2)
+	got := &ec2.DescribeVpcsInput{}
+	c := &checker{service: "ec2"}
+	if err := cmp.Or(decodeForm(form, EC2, s, reflect.ValueOf(got).Elem(), c), c.err()); err != nil {
+		t.Fatal(err)
+	}
+	want := &ec2.DescribeVpcsInput{VpcIds: []string{"a", "b", "c"}, DryRun: aws.Bool(true), MaxResults: aws.Int32(5), NextToken: aws.String(""),
+		Filters: []ec2types.Filter{{Name: aws.String("n"), Values: []string{""}}}}
+	if d := gocmp.Diff(want, got, ignoreSerde); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+
+	role := &iam.CreateRoleInput{}
+	if err := decodeForm(url.Values{"Tags": {""}}, Query, shapeOf[iam.CreateRoleInput](Query), reflect.ValueOf(role).Elem(), &checker{}); err != nil || role.Tags == nil {
+		t.Errorf("Tags= gives %v, %v; want the empty list", role.Tags, err)
 	}
 }
 
@@ -117,7 +141,7 @@ func FuzzDecodeJSON(f *testing.F) {
 		if err := decodeJSON(b, sh, reflect.ValueOf(&again).Elem(), &checker{service: "ecs"}); err != nil {
 			t.Fatalf("%q is written as %s, which is not read: %v", body, b, err)
 		}
-		if d := cmp.Diff(in, again, ignoreSerde, cmpopts.EquateEmpty()); d != "" {
+		if d := gocmp.Diff(in, again, ignoreSerde, cmpopts.EquateEmpty()); d != "" {
 			t.Errorf("%q comes back changed:\n%s", body, d)
 		}
 	})
