@@ -21,7 +21,8 @@ type route struct {
 
 // routeOf finds the API and operation of a request. It refuses nothing: who isn't authenticated
 // learns nothing about what there is.
-// Source: AWS_BEHAVIOUR: only X-Amz-Target or Action count, neither path nor host.
+// Only X-Amz-Target or Action count, neither path nor host. Source: Smithy specification, awsJson1.1
+// and awsQuery.
 func (m *Mux) routeOf(r *http.Request, body []byte) route {
 	service := scopeService(r)
 	if target := r.Header.Get("X-Amz-Target"); target != "" {

@@ -33,7 +33,7 @@ func (f *Filler) New(t reflect.Type) any {
 	return v.Interface()
 }
 
-// Possible says whether the filler can make t: unions and documents it can't.
+// possible says whether the filler can make t: unions and documents it can't.
 func (f *Filler) possible(t reflect.Type) bool {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
 		t = t.Elem()
