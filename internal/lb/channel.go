@@ -321,6 +321,17 @@ func (s *parentSockets) filter(key portKey, _ net.Listener, _ []netip.Prefix, _ 
 	return err
 }
 
+func (s *parentSockets) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, all := range []map[portKey]heldSocket{s.mine, s.parked} {
+		for k, h := range all {
+			unix.Close(h.fd)
+			delete(all, k)
+		}
+	}
+}
+
 func (s *parentSockets) forget(key portKey) {
 	s.mu.Lock()
 	if h, ok := s.mine[key]; ok {

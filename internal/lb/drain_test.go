@@ -125,6 +125,7 @@ func TestDrain_NothingInFlightIsDrainedAtOnce(t *testing.T) {
 
 // The deregistration delay is a ceiling: what is open then is cut, before an answer with 502.
 func TestDrain_DelayIsACeiling(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	g := newGate(t)
 	s := site(port, g.addr)

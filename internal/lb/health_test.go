@@ -154,6 +154,7 @@ func TestCheck_OtherPortAndTCP(t *testing.T) {
 
 // Checks of a new target begin at once and come quickly; with Strict they keep to the interval.
 func TestCheck_BeginsAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, strict := range []bool{false, true} {
 		r, port := newRig(t), freePort(t)
 		var checks atomic.Int32
@@ -183,6 +184,7 @@ func TestCheck_BeginsAtOnce(t *testing.T) {
 }
 
 func TestRouting_ByHealth(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	var sick sync.Map // names that answer checks with 503
 	target := func(name string) netip.AddrPort {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,10 +51,14 @@ func TestIngress_AtPublicAddresses(t *testing.T) {
 	p.wait("tg", target, lbconfig.Healthy)
 	all := func(want map[string]string) {
 		t.Helper()
+		var wg sync.WaitGroup
+		defer wg.Wait()
 		for source, answer := range want {
-			if got := from(source, "127.64.0.10:8000", "x"); got != answer {
-				t.Errorf("from %s: %s, want %s", source, got, answer)
-			}
+			wg.Go(func() {
+				if got := from(source, "127.64.0.10:8000", "x"); got != answer {
+					t.Errorf("from %s: %s, want %s", source, got, answer)
+				}
+			})
 		}
 	}
 	all(map[string]string{"127.0.1.7": "welcome", "127.0.2.2": "welcome", "127.0.2.3": "timeout", "127.0.3.3": "timeout", "127.0.0.1": "timeout"})

@@ -152,6 +152,7 @@ func (p *parent) run(ctx context.Context) error {
 		w.close()
 		w = nil
 	}
+	p.close() // or clients would wait at ports where nobody accepts any more
 	if w != nil {
 		w.end(p.o.StopTimeout)
 		w.close()
@@ -318,8 +319,9 @@ func isSocket(fd int, k heldKey) bool {
 }
 
 func (p *parent) close() {
-	for _, h := range p.held {
+	for k, h := range p.held {
 		unix.Close(h.fd)
+		delete(p.held, k)
 	}
 	for _, ln := range []*net.UnixListener{p.channel, p.control} {
 		if ln != nil {

@@ -293,3 +293,78 @@ func TestParent_GrantsOnlyWhatTheSnapshotNames(t *testing.T) {
 		t.Error("a socket that nobody wants is kept")
 	}
 }
+
+// A parent that finds a worker of another build starts its own on the same sockets, and lets the other finish.
+func TestParent_ReplacesAWorkerOfAnotherBuild(t *testing.T) {
+	p := newPair(t)
+	p.stop()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.exe = filepath.Join(p.dir, "lotse")
+	install := func() {
+		if err := os.WriteFile(p.exe+".new", data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(p.exe+".new", p.exe); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install()
+	p.start()
+	g := newGate(t)
+	s := site(8000, g.addr)
+	s.Groups[0].Health.Enabled = false
+	p.put(s)
+	answer := ask(8000)
+	<-g.came
+	old := p.worker()
+	p.killParent()
+	install()
+	p.start()
+	// Both listen until the old one has heard; neither refuses.
+	eventually(t, "another worker", func() bool { return p.worker() != old })
+	eventually(t, "the snapshot is in force", func() bool {
+		st, err := p.client.Status(t.Context(), 0)
+		return err == nil && st.Rev == p.rev
+	})
+	second := ask(8000)
+	<-g.came
+	g.release()
+	for _, a := range []<-chan asked{answer, second} {
+		if got := <-a; got.status != 200 || got.body != "done" {
+			t.Errorf("answer %+v", got)
+		}
+	}
+	eventually(t, "the old worker is gone", func() bool { return startTime(old) == 0 })
+}
+
+// A worker told to end finishes what is open.
+func TestParent_StopFinishesRequests(t *testing.T) {
+	p := newPair(t)
+	g := newGate(t)
+	s := site(8000, g.addr)
+	s.Groups[0].Health.Enabled = false
+	p.put(s)
+	answer := ask(8000)
+	<-g.came
+	stopped := make(chan struct{})
+	go func() { p.stop(); close(stopped) }()
+	eventually(t, "nobody accepts", func() bool {
+		c, err := net.Dial("tcp4", local(8000))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	g.release()
+	if a := <-answer; a.status != 200 {
+		t.Errorf("answer %+v", a)
+	}
+	<-stopped
+}

@@ -36,6 +36,7 @@ type pair struct {
 	client *lbconfig.Client
 	rev    int64
 	parent *exec.Cmd // nil when it is not running
+	exe    string    // "" is this program
 }
 
 func newPair(t testing.TB) *pair {
@@ -58,9 +59,12 @@ func newPair(t testing.TB) *pair {
 
 func (p *pair) start() {
 	p.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		p.t.Fatal(err)
+	exe := p.exe
+	if exe == "" {
+		var err error
+		if exe, err = os.Executable(); err != nil {
+			p.t.Fatal(err)
+		}
 	}
 	c := exec.Command(exe)
 	c.Env = append(os.Environ(), roleEnv+"=parent", "LB_TEST_DIR="+p.dir, "LB_TEST_SECRET=1")

@@ -196,6 +196,7 @@ func TestProxy_HeadersForTheTarget(t *testing.T) {
 }
 
 func TestProxy_RefusesWhatAWSRefuses(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	target := backend(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		io.Copy(w, req.Body)

@@ -220,3 +220,10 @@ func get1(path string, headers ...string) string {
 }
 
 func local(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// zeroHandler answers with so many bytes.
+func zeroHandler(size int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.CopyN(w, zeros{}, size) })
+}
+
+var noKeepAlive = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

@@ -43,6 +43,8 @@ type sockets interface {
 	dial(ctx context.Context, key dialKey, to netip.AddrPort, spare bool) (net.Conn, error)
 	// keep says what the table in force uses; what is kept for others may go.
 	keep(t *table)
+	// release closes what is kept of listening sockets.
+	release()
 }
 
 // transientError marks an error that time may heal: the address or the namespace is not there yet.
@@ -86,6 +88,8 @@ func (ownSockets) filter(_ portKey, ln net.Listener, prefixes []netip.Prefix, al
 func (ownSockets) forget(portKey) {}
 
 func (ownSockets) keep(*table) {}
+
+func (ownSockets) release() {}
 
 func (ownSockets) dial(ctx context.Context, key dialKey, to netip.AddrPort, _ bool) (net.Conn, error) {
 	if key.Netns != "" {

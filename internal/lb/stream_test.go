@@ -272,6 +272,7 @@ func backendGone(t *testing.T) netip.AddrPort {
 }
 
 func TestFailure_IdleTimeouts(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	target := backend(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch req.URL.Path {
@@ -285,14 +286,14 @@ func TestFailure_IdleTimeouts(t *testing.T) {
 			for range 6 {
 				io.WriteString(w, "x")
 				http.NewResponseController(w).Flush()
-				time.Sleep(50 * time.Millisecond)
+				time.Sleep(150 * time.Millisecond)
 			}
 		case "/upload":
 			io.Copy(io.Discard, req.Body)
 		}
 	}))
 	s := site(port, target)
-	s.Balancers[0].IdleTimeout = 200 * time.Millisecond
+	s.Balancers[0].IdleTimeout = 700 * time.Millisecond
 	r.put(s)
 	r.wait("tg", target, lbconfig.Healthy)
 	if resp, body := raw(t, local(port), get1("/silent")); resp.StatusCode != 504 || body != page(504) {
@@ -359,6 +360,7 @@ func TestFailure_ClientGoesAway(t *testing.T) {
 
 // A client that takes nothing does not hold up the end of the deregistration delay.
 func TestFailure_ClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	target := backend(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path != "/health" {

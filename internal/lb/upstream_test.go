@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,12 @@ func newScripted(t *testing.T, serve func(n int, r *http.Request, c net.Conn) (g
 	return s
 }
 
+func (s *scripted) methods() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
+}
+
 func ok(c net.Conn) bool {
 	io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	return true
@@ -103,8 +110,8 @@ func TestUpstream_NoReplay(t *testing.T) {
 			t.Errorf("status %d, want %d: %q", resp.StatusCode, want, body)
 		}
 	}
-	if len(s.seen) != 4 {
-		t.Errorf("the target saw %v, want 4 requests", s.seen)
+	if seen := s.methods(); len(seen) != 4 {
+		t.Errorf("the target saw %v, want 4 requests", seen)
 	}
 }
 
@@ -160,7 +167,7 @@ func TestUpstream_RetryOfTheUnsent(t *testing.T) {
 			m.closeIdle()
 		}
 	}
-	if len(target.seen) != 6 {
-		t.Errorf("the target saw %v, want 6 requests", target.seen)
+	if seen := target.methods(); len(seen) != 6 {
+		t.Errorf("the target saw %v, want 6 requests", seen)
 	}
 }

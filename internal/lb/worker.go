@@ -168,6 +168,7 @@ func (w *worker) stop(timeout time.Duration) {
 	for _, p := range w.ports {
 		p.Close()
 	}
+	w.home.sockets.release()
 	for _, g := range w.groups {
 		for _, m := range g.members {
 			m.examine(nil)
