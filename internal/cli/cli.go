@@ -1,13 +1,140 @@
-// Package cli is lotse's command line.
+// Package cli is lotse's command line. Application verbs (up, deploy, status …) are clients of
+// the AWS API; the verbs under `lotse server` run and stop the server itself.
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lotse-project/lotse/internal/deploy"
 )
+
+// Version is stamped in by the build.
+var Version = "dev"
+
+// An app is one run of the command line.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	flags    flags
+}
+
+// flags are those of every command.
+type flags struct {
+	profile, region, endpoint, env, progress, output string
+	yes, verbose, noColor                            bool
+}
+
+// usageError is a command line that can't be understood: exit 64.
+type usageError struct{ error }
 
 // Main runs the command line and returns the process's exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	fmt.Fprintln(stderr, "lotse: no command stands yet")
-	return 64
+	a := &app{in: stdin, out: stdout, err: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := root.ExecuteContext(ctx)
+	return a.exit(ctx, err)
+}
+
+// Private
+
+func (a *app) root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "lotse",
+		Short: "Amazon's ECR, ECS and Application Load Balancer on one Linux machine",
+		Long: `lotse takes a folder with a Dockerfile to a URL, and through updates without losing a request.
+
+Everyday:
+  lotse up            build, push, create everything, wait, print the URL
+  lotse deploy        build, push, new revision, rolling update
+  lotse status        one screen: URL, revision, tasks with their health
+  lotse logs -f       what the containers write
+  lotse destroy       take everything of the application away
+
+The server, once on this machine, as root:
+  lotse server run    serve the AWS API on 127.0.0.1:4566`,
+		Example:       "  sudo lotse server run &\n  eval \"$(sudo lotse server env)\"\n  lotse up examples/hello",
+		SilenceErrors: true, SilenceUsage: true,
+		Version: Version,
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	p := c.PersistentFlags()
+	p.StringVar(&a.flags.profile, "profile", "", "AWS profile (else AWS_PROFILE, then lotse)")
+	p.StringVar(&a.flags.region, "region", "", "region")
+	p.StringVar(&a.flags.endpoint, "endpoint-url", "", "where the AWS API is, such as http://127.0.0.1:4566")
+	p.StringVarP(&a.flags.env, "stage", "e", "local", "environment of lotse.yml")
+	p.StringVar(&a.flags.progress, "progress", "auto", "auto, tty, plain, json or quiet")
+	p.StringVarP(&a.flags.output, "output", "o", "text", "text or json")
+	p.BoolVarP(&a.flags.yes, "yes", "y", false, "ask nothing")
+	p.BoolVarP(&a.flags.verbose, "verbose", "v", false, "say more")
+	p.BoolVar(&a.flags.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colours")
+	c.AddCommand(a.upCommand(), a.deployCommand(), a.statusCommand(), a.logsCommand(), a.urlCommand(), a.destroyCommand(),
+		a.buildCommand(), a.imageCommand(), a.networkCommand(), a.serverCommand(), a.lbCommand(), a.netCommand())
+	return c
+}
+
+// exit shows an error and finds its exit code.
+func (a *app) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.err, "interrupted; what was begun on the server goes on: lotse status")
+		return deploy.ExitInterrupted
+	}
+	var f *deploy.Failure
+	var ce *deploy.ConfigError
+	var ue usageError
+	switch {
+	case errors.As(err, &f):
+		a.showFailure(f)
+		return f.Exit
+	case errors.As(err, &ce):
+		fmt.Fprintln(a.err, "lotse:", ce.Reason)
+		return deploy.ExitUsage
+	case errors.As(err, &ue), strings.HasPrefix(err.Error(), "unknown command"):
+		fmt.Fprintf(a.err, "lotse: %v\nlotse --help lists the commands.\n", err)
+		return deploy.ExitUsage
+	}
+	fmt.Fprintln(a.err, "lotse:", err)
+	return deploy.ExitUnexpected
+}
+
+// showFailure puts the cause first, then evidence, then the fix.
+func (a *app) showFailure(f *deploy.Failure) {
+	fmt.Fprintf(a.err, " ✘ failed (exit %d)\n\n", f.Exit)
+	fmt.Fprintf(a.err, " Cause   %s\n", strings.TrimSpace(f.Code+"  "+f.Cause))
+	if f.Err != nil {
+		fmt.Fprintf(a.err, "         %v\n", f.Err)
+	}
+	for i, k := range f.Known {
+		fmt.Fprintf(a.err, " %-7s %s\n", label(i, "Known"), k)
+	}
+	if f.Fix != "" {
+		fmt.Fprintf(a.err, " Fix     %s\n", f.Fix)
+	}
+	for i, l := range f.Logs {
+		fmt.Fprintf(a.err, " %-7s %s\n", label(i, "Logs"), l)
+	}
+}
+
+func label(i int, s string) string {
+	if i > 0 {
+		return ""
+	}
+	return s
 }

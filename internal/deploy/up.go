@@ -117,6 +117,12 @@ func (w *Workflow) Up(ctx context.Context) (Result, error) {
 	return res, nil
 }
 
+// BuildAndPush runs the first two steps and tells the image's reference.
+func (w *Workflow) BuildAndPush(ctx context.Context) (string, error) {
+	w.start = time.Now()
+	return w.image(ctx)
+}
+
 // image builds and pushes, or takes the image that was named.
 func (w *Workflow) image(ctx context.Context) (string, error) {
 	if ref := w.Image; ref != "" {

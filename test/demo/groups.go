@@ -82,7 +82,24 @@ func (t *groupStory) tell(s *story) error {
 		return fmt.Errorf("through the balancer: %w", err)
 	}
 	fmt.Printf("  $ curl %s\n    answered: the balancer is in an admitted group\n", s.url)
-	return t.between(open)
+	if err := t.between(open); err != nil {
+		return err
+	}
+	out, err := s.lotse(t.ctx, "network", "counters")
+	if err != nil {
+		return err
+	}
+	dropped := false
+	for line := range strings.Lines(out) {
+		fmt.Print("    ", line)
+		n, _, _ := strings.Cut(line, " ")
+		dropped = dropped || strings.Contains(line, "dropped") && n != "0"
+	}
+	fmt.Println()
+	if !dropped {
+		return errors.New("the kernel counted no dropped packet")
+	}
+	return nil
 }
 
 // between has a second task in the VPC get through exactly when its group is admitted.

@@ -91,17 +91,20 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	changes := world.Diff(before, after)
+	ours, others := world.Ours(world.Diff(before, after), "lotse", dir, "containerd", "buildkit", "runc")
 	for _, k := range world.Kinds {
 		fmt.Printf("  %-20s %5d before, %5d after\n", k, len(before[k]), len(after[k]))
 	}
-	for _, c := range changes {
+	for _, c := range ours {
 		fmt.Println("   ", c)
 	}
-	if len(changes) > 0 {
-		return fmt.Errorf("%d differences are left", len(changes))
+	if len(ours) > 0 {
+		return fmt.Errorf("%d differences are left", len(ours))
 	}
 	fmt.Println("\n  No difference. That was all of it.")
+	if len(others) > 0 {
+		fmt.Printf("  (%d processes, sockets, cgroups or files of others on this machine came or went meanwhile; none carries a name of Lotse's.)\n", len(others))
+	}
 	return nil
 }
 

@@ -78,6 +78,23 @@ func Diff(before, after Picture) []Change {
 	return out
 }
 
+// Ours picks the changes that a Lotse server may have made. On a machine where others work,
+// processes, namespaces, cgroups, sockets and files come and go: of those, the ones that carry one of
+// the marks (a data directory, "lotse"). Mounts, links, rules and sysctls count whoever made them.
+func Ours(changes []Change, marks ...string) (ours, others []Change) {
+	for _, c := range changes {
+		switch c.Kind {
+		case "processes", "network namespaces", "cgroups", "unix sockets", "files":
+			if !slices.ContainsFunc(marks, func(m string) bool { return strings.Contains(c.Line, m) }) {
+				others = append(others, c)
+				continue
+			}
+		}
+		ours = append(ours, c)
+	}
+	return ours, others
+}
+
 // Private
 
 func keys(m map[string]int) func(func(string) bool) {
@@ -149,13 +166,18 @@ func links() ([]string, error) {
 	return out, err
 }
 
-// namespaces are those that a process is in, or that a mount pins.
+// namespaces are those that a process is in, or that a mount pins, with one of these.
 func namespaces() ([]string, error) {
-	seen := map[string]bool{}
+	seen := map[string]string{}
 	dirs, err := filepath.Glob("/proc/[0-9]*/ns/net")
 	for _, d := range dirs {
-		if l, err := os.Readlink(d); err == nil {
-			seen[l] = true
+		l, err := os.Readlink(d)
+		if err != nil {
+			continue
+		}
+		exe, _ := os.Readlink(filepath.Dir(filepath.Dir(d)) + "/exe")
+		if seen[l] == "" || exe < seen[l] {
+			seen[l] = exe
 		}
 	}
 	b, err2 := os.ReadFile("/proc/self/mountinfo")
@@ -164,12 +186,16 @@ func namespaces() ([]string, error) {
 	}
 	for line := range strings.Lines(string(b)) {
 		if f := strings.Fields(line); strings.HasPrefix(f[3], "net:[") {
-			seen[f[3]] = true
+			seen[f[3]] = f[4]
 		}
 	}
 	var out []string
-	for l := range seen {
-		out = append(out, l)
+	own, _ := os.Readlink("/proc/self/ns/net")
+	for l, holder := range seen {
+		if l == own {
+			holder = "this one"
+		}
+		out = append(out, l+" "+holder)
 	}
 	return out, err
 }

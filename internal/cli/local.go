@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/lotse-project/lotse/internal/build"
+	"github.com/lotse-project/lotse/internal/deploy"
+)
+
+// local is what a Lotse server has beyond the AWS API; deploy.Local.
+type local struct {
+	t     *target
+	front string
+}
+
+// Build builds on the server.
+func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOutput, error) {
+	var out deploy.BuildOutput
+	o := build.Options{Context: filepath.Join(in.Dir, in.Build.Context), Target: in.Build.Target, Args: in.Build.Args, Platform: in.Build.Platform}
+	if in.Build.Dockerfile != "" {
+		o.Dockerfile = filepath.Join(in.Dir, in.Build.Dockerfile)
+	}
+	if in.Line != nil {
+		o.Progress = func(p build.Progress) {
+			for _, line := range p.Lines {
+				in.Line(line.Text)
+			}
+		}
+	}
+	c, err := build.NewClient(build.ClientOptions{Endpoint: l.t.endpoint, Credentials: l.t.cfg.Credentials, Region: l.t.cfg.Region})
+	if err != nil {
+		return out, err
+	}
+	r, err := c.Build(ctx, o)
+	var be *build.Error
+	if errors.As(err, &be) {
+		return out, buildFailure(be)
+	}
+	if err != nil {
+		return out, err
+	}
+	tag, err := o.Tag(ctx)
+	if err != nil {
+		return out, err
+	}
+	return deploy.BuildOutput{Digest: r.Digest, Tag: tag, Port: int(r.Config.Port()), HasHealth: r.Config.Healthcheck != nil, Steps: r.Steps, Cached: r.Cached, Platform: r.Platform}, nil
+}
+
+// Adopt gives what was built to a repository.
+func (l *local) Adopt(ctx context.Context, repository, tag, digest string) error {
+	return l.call(ctx, http.MethodPost, "/_lotse/adopt", map[string]string{"repository": repository, "tag": tag, "digest": digest}, nil)
+}
+
+// Answered asks which target answered a request. The balancer notes it after the answer is
+// out, so a moment's patience is part of the question.
+func (l *local) Answered(ctx context.Context, traceID string) (string, error) {
+	for try := 0; ; try++ {
+		var out struct{ Target string }
+		err := l.call(ctx, http.MethodGet, "/_lotse/trace?id="+url.QueryEscape(traceID), nil, &out)
+		if err != nil || out.Target != "" || try == 20 {
+			return out.Target, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Front is where the machine takes requests for all balancers.
+func (l *local) Front(context.Context) (string, error) {
+	if l.front == "" {
+		return "", errors.New("the server has no front address: start it with --front")
+	}
+	return l.front, nil
+}
+
+// Private
+
+// call sends a signed request to one of the server's own paths.
+func (l *local) call(ctx context.Context, method, path string, in, out any) error {
+	var body []byte
+	if in != nil {
+		body, _ = json.Marshal(in)
+	}
+	return l.send(ctx, method, path, bytes.NewReader(body), hash(body), out)
+}
+
+// send signs the request with the given hash of its body.
+func (l *local) send(ctx context.Context, method, path string, body io.Reader, sum string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(l.t.endpoint, "/")+path, body)
+	if err != nil {
+		return err
+	}
+	creds, err := l.t.cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Amz-Content-Sha256", sum)
+	if err := v4.NewSigner().SignHTTP(ctx, creds, req, sum, "lotse", l.t.cfg.Region, time.Now()); err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		var e struct{ Message string }
+		if json.Unmarshal(b, &e) == nil && e.Message != "" {
+			return errors.New(e.Message)
+		}
+		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(b, out)
+}
+
+func hash(b []byte) string {
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:])
+}
+
+// buildFailure shows a Dockerfile's own error and its last lines.
+func buildFailure(e *build.Error) error {
+	return &deploy.Failure{Exit: deploy.ExitBuild, Cause: "The Dockerfile does not build.", Logs: strings.Split(strings.TrimSpace(e.Error()), "\n")}
+}

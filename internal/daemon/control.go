@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/ecr"
+	"github.com/lotse-project/lotse/internal/linklocal"
+	"github.com/lotse-project/lotse/internal/logs"
+	"github.com/lotse-project/lotse/internal/runtime"
+	"github.com/lotse-project/lotse/internal/scheduler"
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+	"github.com/lotse-project/lotse/internal/target"
+	"github.com/lotse-project/lotse/internal/task"
+)
+
+// control runs the controllers until ctx ends, anew after each reset.
+func (s *server) control(ctx context.Context) error {
+	for ctx.Err() == nil {
+		round, end := context.WithCancel(ctx)
+		stopped := make(chan struct{})
+		go func() {
+			select {
+			case <-s.again:
+				end()
+			case <-stopped:
+			}
+		}()
+		err := s.controllers(round)
+		close(stopped)
+		reset := round.Err() != nil && ctx.Err() == nil
+		end()
+		if reset {
+			s.idle <- struct{}{}
+			s.resetting.Wait()
+			continue
+		}
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("controllers: %w", err)
+		}
+	}
+	return nil
+}
+
+// controllers makes and runs one of each.
+func (s *server) controllers(ctx context.Context) error {
+	log := s.o.Log
+	if err := s.containerd.Ready(ctx); err != nil {
+		return err
+	}
+	from, err := s.db.Rev(ctx)
+	if err != nil {
+		return err
+	}
+	tasks := task.New(task.Options{DB: s.db, Engine: s.engine, Apply: s.fabric.Apply, Netns: s.network.TaskNetns, Resolve: s.resolve,
+		Stream: s.stream, PublicAddress: s.claimPublic, Fault: s.fault, Log: log.With("part", "task")})
+	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: taskMemory(), Fault: s.fault, Log: log.With("part", "scheduler")})
+	targets := target.New(target.Options{DB: s.db, Netns: s.network.VPCNetns, Client: s.balancer, Path: s.p.Snapshot(), Apply: s.fabric.Apply, StrictTiming: s.o.StrictTiming,
+		Front: s.front, Log: log.With("part", "target")})
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.fabric.Run(ctx) })
+	g.Go(func() error { return tasks.Run(ctx) })
+	g.Go(func() error { return schedule.Run(ctx) })
+	g.Go(func() error { return targets.Run(ctx) })
+	g.Go(func() error { return s.logs.Run(ctx) })
+	g.Go(func() error { return s.ecr.Run(ctx) })
+	g.Go(func() error { return s.built.run(ctx) })
+	g.Go(func() error {
+		for c, err := range s.db.Changes(ctx, from) {
+			if err != nil {
+				return err
+			}
+			s.fabric.Changed(c.Kind, c.Key)
+			tasks.Changed(c.Kind, c.Key)
+			schedule.Changed(ctx, c.Kind, c.Key)
+			targets.Changed(c.Kind, c.Key)
+		}
+		return nil
+	})
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Private
+
+// names is fabric.Options.Names: what the resolver and the metadata endpoint know.
+func (s *server) names(ctx context.Context, snapshot linklocal.Snapshot) error {
+	if err := snapshot.Write(s.p.Names()); err != nil {
+		return err
+	}
+	return linklocal.Reload(ctx, s.p.NamesSocket())
+}
+
+// stream is task.Options.Stream.
+func (s *server) stream(ctx context.Context, sc arn.Scope, group, stream string, create bool) (string, error) {
+	dir, err := s.logs.Stream(ctx, sc, group, stream, create)
+	if errors.Is(err, logs.ErrNoGroup) {
+		return "", fmt.Errorf("log group %s: %w", group, store.ErrNotFound)
+	}
+	return dir, err
+}
+
+// claimPublic is task.Options.PublicAddress.
+func (s *server) claimPublic(tx *store.WriteTx, sc arn.Scope, eni string) (string, error) {
+	return state.ClaimPublic(tx, sc, eni, s.network.PublicPool())
+}
+
+// resolve is task.Options.Resolve.
+func (s *server) resolve(ctx context.Context, ref string, sc arn.Scope) (runtime.Image, error) {
+	img, err := s.ecr.Resolve(ctx, ref, sc)
+	var gone *ecr.ImageError
+	if errors.As(err, &gone) {
+		return runtime.Image{}, &task.ImageError{Reason: gone.Reason}
+	}
+	return runtime.Image(img), err
+}

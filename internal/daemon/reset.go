@@ -1,0 +1,67 @@
+package daemon
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/lotse-project/lotse/internal/build"
+)
+
+// reset empties an ephemeral server: tasks are killed, records deleted, networks removed. The
+// root key stays, and the default VPC is made anew with the next request.
+func (s *server) reset(w http.ResponseWriter, r *http.Request) {
+	c, _, err := s.verifier.VerifyStream(r, build.SigningName)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	if !c.Root || !s.o.Ephemeral {
+		reply(w, http.StatusForbidden, map[string]string{"code": "AccessDenied", "message": "Only root can reset, and only a server that was started with --ephemeral."})
+		return
+	}
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	s.resetting.Add(1)
+	defer s.resetting.Done()
+	s.again <- struct{}{}
+	if err := s.empty(r); err != nil {
+		refuse(w, err)
+		return
+	}
+	reply(w, http.StatusOK, struct{}{})
+}
+
+func (s *server) empty(r *http.Request) error {
+	ctx := r.Context()
+	select { // the controllers have let go of everything
+	case <-s.idle:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := s.engine.RemoveAll(ctx); err != nil {
+		return err
+	}
+	if err := s.db.Clear(ctx); err != nil {
+		return err
+	}
+	if err := s.vpc.Ensure(ctx, s.home()); err != nil {
+		return err
+	}
+	if err := s.network.RemoveAll(ctx); err != nil {
+		return err
+	}
+	if err := s.registry.Collect(ctx); err != nil {
+		return err
+	}
+	dirs, err := filepath.Glob(filepath.Join(s.p.Logs(), "*"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if err := os.RemoveAll(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}

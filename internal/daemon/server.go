@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	goruntime "runtime"
+	"strings"
+	"sync"
+
+	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/awsauth"
+	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/build"
+	"github.com/lotse-project/lotse/internal/ecr"
+	"github.com/lotse-project/lotse/internal/ecs"
+	"github.com/lotse-project/lotse/internal/elb"
+	"github.com/lotse-project/lotse/internal/fabric"
+	"github.com/lotse-project/lotse/internal/iam"
+	"github.com/lotse-project/lotse/internal/lbconfig"
+	"github.com/lotse-project/lotse/internal/logs"
+	"github.com/lotse-project/lotse/internal/network"
+	"github.com/lotse-project/lotse/internal/oci"
+	"github.com/lotse-project/lotse/internal/runtime/ctrd"
+	"github.com/lotse-project/lotse/internal/store"
+	"github.com/lotse-project/lotse/internal/vpc"
+)
+
+// A server is everything that runs in the control plane's process.
+type server struct {
+	o        Options
+	p        Paths
+	endpoint string // http://127.0.0.1:4566
+	front    string
+	fault    func(string)
+
+	db         *store.DB
+	network    *network.Manager
+	containerd *ctrd.Supervisor
+	engine     *ctrd.Engine
+	builder    *build.Daemon
+	builds     *build.Handler
+	built      *built
+	lb, net    *guardian
+	balancer   *lbconfig.Client
+	fabric     *fabric.Controller
+
+	verifier *awsauth.Verifier
+	api      *awswire.Mux
+	registry *oci.Registry
+	ecr      *ecr.Service
+	logs     *logs.Service
+	vpc      *vpc.Service
+
+	gate      sync.RWMutex   // requests read-hold it; reset holds it alone
+	again     chan struct{}  // ends the controllers for a reset
+	idle      chan struct{}  // they have ended
+	resetting sync.WaitGroup // they begin again when it is over
+}
+
+func newServer(ctx context.Context, o Options, p Paths, at *net.TCPAddr) (*server, error) {
+	s := &server{o: o, p: p, endpoint: "http://" + at.String(), fault: faultFrom(os.Getenv(faultVariable)), again: make(chan struct{}), idle: make(chan struct{})}
+	creds, err := ensureCredentials(p, o.Account, o.Region)
+	if err != nil {
+		return nil, err
+	}
+	if s.front, err = chooseFront(p, o.Front); err != nil {
+		return nil, err
+	}
+	if s.db, err = store.Open(p.DB(), store.Options{}); err != nil {
+		return nil, err
+	}
+	if err := s.ground(at.Port, p); err != nil {
+		s.close()
+		return nil, err
+	}
+	s.services(creds, at.Port)
+	return s, nil
+}
+
+// ground makes what services and controllers stand on.
+func (s *server) ground(port int, p Paths) (err error) {
+	log := s.o.Log
+	if s.network, err = network.New(network.Options{RunDir: p.Run, ID: p.ID, Log: log.With("part", "network")}); err != nil {
+		return err
+	}
+	s.containerd, err = ctrd.New(ctrd.Options{Dir: p.Data, RunDir: p.Run, ID: p.ID, BinDir: p.Bin, Log: log.With("part", "containerd")})
+	if err != nil {
+		return err
+	}
+	s.engine = ctrd.NewEngine(s.containerd)
+	if s.builder, err = newBuilder(p, s.containerd, fmt.Sprintf("127.0.0.1:%d/%s", port, oci.MirrorPrefix), log.With("part", "builder")); err != nil {
+		return err
+	}
+	s.built = newBuilt(s.containerd)
+	s.builds = build.NewHandler(s.builder, build.HandlerOptions{Built: s.built.note, Log: log.With("part", "builder")})
+	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Self, "lb", "--data-dir", p.Data}, log}
+	s.net = &guardian{"net", p.PIDFile("net"), p.Data + "/net/log", []string{p.Self, "net", "--data-dir", p.Data}, log}
+	s.balancer = lbconfig.NewClient(p.BalancerSocket())
+	s.fabric = fabric.New(fabric.Options{DB: s.db, Net: s.network, Names: s.names, Log: log.With("part", "fabric")})
+	return nil
+}
+
+// services makes the AWS API.
+func (s *server) services(creds Credentials, port int) {
+	log := s.o.Log
+	registryHost := s.o.RegistryHost
+	if registryHost == "" {
+		registryHost = fmt.Sprintf("localhost:%d", port)
+	}
+	secret := sha256.Sum256([]byte("registry token\n" + creds.SecretAccessKey))
+	blobs := ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
+	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: blobs, RegistryHost: registryHost, Scope: s.home(), OpenMirror: true,
+		Secret: secret[:], TokenTTL: s.o.TokenTTL, Log: log.With("part", "registry")})
+	s.registry = s.ecr.Registry()
+	s.logs = logs.New(logs.Options{DB: s.db, Dir: s.p.Logs(), Log: log.With("part", "logs")})
+	s.vpc = vpc.New(vpc.Options{DB: s.db, DefaultVPC: s.o.DefaultVPC, Log: log})
+	identities := iam.New(iam.Options{DB: s.db, Log: log})
+
+	s.verifier = awsauth.NewVerifier(rootKey{creds}, awsauth.Options{Regions: []string{s.o.Region}})
+	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Log: log, Coverage: "doc/coverage.md"})
+	s.api.Add(ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()}).API())
+	s.api.Add(s.ecr.API())
+	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
+	s.api.Add(s.vpc.API())
+	s.api.Add(s.logs.API())
+	s.api.Add(identities.API())
+	s.api.Add(identities.STS())
+}
+
+// close gives back what newServer took. What outlives the server stays.
+func (s *server) close() {
+	if s.balancer != nil {
+		s.balancer.Close()
+	}
+	if s.db != nil {
+		if err := s.db.Close(); err != nil {
+			s.o.Log.Error("cannot close the store", "err", err)
+		}
+	}
+}
+
+// home is the root key's account and region.
+func (s *server) home() arn.Scope { return arn.Scope{Account: s.o.Account, Region: s.o.Region} }
+
+// Private
+
+// newBuilder makes the builder. Its builds reach no network, and its base images come from our
+// own registry alone.
+func newBuilder(p Paths, c *ctrd.Supervisor, mirror string, log *slog.Logger) (*build.Daemon, error) {
+	return build.NewDaemon(build.DaemonOptions{
+		Binary: p.Bin + "/buildkitd", Root: p.Data + "/buildkit", RunDir: p.Run,
+		Containerd: c.Address(), Namespace: c.Namespace(), CgroupParent: "/lotse-" + p.ID + "/build",
+		Runc: p.Bin + "/runc", RuncRoot: p.Run + "/runc-build", Mirror: mirror, Network: build.NetworkNone,
+		RemoveContainers: c.RemoveContainers, Log: log,
+	})
+}
+
+// taskMemory is what tasks may reserve, in MiB: the machine's memory but for half a GiB.
+func taskMemory() int {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int
+		if n, _ := fmt.Sscanf(line, "MemTotal: %d kB", &kib); n == 1 {
+			return max(kib/1024-512, 256)
+		}
+	}
+	return 0
+}
+
+// architecture is the machine's as ECS names it.
+func architecture() string {
+	if goruntime.GOARCH == "arm64" {
+		return "ARM64"
+	}
+	return "X86_64"
+}
