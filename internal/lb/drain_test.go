@@ -99,6 +99,7 @@ func TestDrain_EndsWhenNothingIsInFlight(t *testing.T) {
 }
 
 func TestDrain_NothingInFlightIsDrainedAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, strict := range []bool{false, true} {
 		r, port := newRig(t), freePort(t)
 		a := backend(t, named("a"))
@@ -162,6 +163,7 @@ func TestDrain_Revived(t *testing.T) {
 
 // 200 targets come and go, each stopped for good as soon as it is reported drained: no request fails.
 func TestDrain_NoRequestIsLost(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	type server struct {
 		addr netip.AddrPort
@@ -214,6 +216,7 @@ func TestDrain_NoRequestIsLost(t *testing.T) {
 
 // Listeners, rules and groups change under load.
 func TestApply_SwapsUnderLoad(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	a, b := backend(t, named("a")), backend(t, named("b"))
 	first := site(port, a)

@@ -111,6 +111,7 @@ func TestCheck_FormOfTheRequest(t *testing.T) {
 }
 
 func TestCheck_Results(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	answer := func(code int) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,15 +133,23 @@ func testLog() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// freePort is a port of 127.0.0.1 that nobody had a moment ago.
+// nextPort counts below the range that connections choose from.
+var nextPort atomic.Uint32
+
+// freePort is a port of 127.0.0.1 that nobody has.
 func freePort(t testing.TB) uint16 {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := uint16(10000 + (uint32(os.Getpid())*31+nextPort.Add(1))%20000)
+		ln, err := net.Listen("tcp4", local(port))
+		if err == nil {
+			ln.Close()
+			return port
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
 // backend is a target on 127.0.0.1.

@@ -105,6 +105,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestStream_Upgrade(t *testing.T) {
+	t.Parallel()
 	r, port := newRig(t), freePort(t)
 	closed := make(chan struct{})
 	target := backend(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -296,34 +297,39 @@ func TestFailure_IdleTimeouts(t *testing.T) {
 	s.Balancers[0].IdleTimeout = 700 * time.Millisecond
 	r.put(s)
 	r.wait("tg", target, lbconfig.Healthy)
-	if resp, body := raw(t, local(port), get1("/silent")); resp.StatusCode != 504 || body != page(504) {
-		t.Errorf("silent target: %d %q, want 504", resp.StatusCode, body)
+	for name, c := range map[string]struct {
+		request string
+		status  int
+		body    string
+	}{
+		"silent target":         {get1("/silent"), 504, page(504)},
+		"slow target":           {get1("/slow"), 200, "xxxxxx"},
+		"target that stalls":    {get1("/stalls"), 200, "abc"},
+		"body that stays away":  {"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc", 408, page(408)},
+		"header that stays off": {"GET / HTTP/1.1\r\nHost:", 408, page(408)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if resp, body := raw(t, local(port), c.request); resp.StatusCode != c.status || body != c.body {
+				t.Errorf("%d %q, want %d %q", resp.StatusCode, body, c.status, c.body)
+			}
+		})
 	}
-	if resp, body := raw(t, local(port), get1("/slow")); resp.StatusCode != 200 || body != "xxxxxx" {
-		t.Errorf("slow target: %d %q", resp.StatusCode, body)
-	}
-	if resp, body := raw(t, local(port), get1("/stalls")); resp.StatusCode != 200 || body != "abc" {
-		t.Errorf("target that stalls: %d %q", resp.StatusCode, body)
-	}
-	if resp, body := raw(t, local(port), "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"); resp.StatusCode != 408 || body != page(408) {
-		t.Errorf("body that stays away: %d %q, want 408", resp.StatusCode, body)
-	}
-	if resp, _ := raw(t, local(port), "GET / HTTP/1.1\r\nHost:"); resp.StatusCode != 408 {
-		t.Errorf("header that stays away: %d, want 408", resp.StatusCode)
-	}
-	// A connection that is kept alive ends in silence.
-	c, err := net.Dial("tcp", local(port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	io.WriteString(c, get1("/"))
-	br := bufio.NewReader(c)
-	readAnswer(t, br)
-	if b, err := br.ReadByte(); err != io.EOF {
-		t.Errorf("idle connection: %q, %v, want EOF", b, err)
-	}
+	t.Run("kept alive, ends in silence", func(t *testing.T) {
+		t.Parallel()
+		c, err := net.Dial("tcp", local(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		io.WriteString(c, get1("/"))
+		br := bufio.NewReader(c)
+		readAnswer(t, br)
+		if b, err := br.ReadByte(); err != io.EOF {
+			t.Errorf("%q, %v, want EOF", b, err)
+		}
+	})
 }
 
 // The client going away ends the request at the target.
