@@ -58,7 +58,7 @@ func (v *vpc) apply(ctx context.Context, in Intent) error {
 		return err
 	}
 	defer h.Close()
-	u, err := v.uplink(h)
+	u, err := v.uplink(ctx, h)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (v *vpc) wire(ctx context.Context, in Intent, u uplink) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := v.join(e, have, routes); err != nil {
+		if err := v.join(ctx, e, have, routes); err != nil {
 			return fmt.Errorf("%s: %w", e.ID, err)
 		}
 	}

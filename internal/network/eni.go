@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/netip"
 
@@ -26,7 +27,7 @@ const taskLink = "eth0"
 //	        172.31.0.5/32 dev e1f0…
 //
 // Both ends are made where they belong; in the host's namespace there is nothing, not for a moment.
-func (v *vpc) join(e ENI, have map[string]netlink.Link, routes map[netip.Prefix]int) error {
+func (v *vpc) join(ctx context.Context, e ENI, have map[string]netlink.Link, routes map[netip.Prefix]int) error {
 	l, path := have[e.link()], v.m.TaskNetns(e.Task)
 	if l != nil && !bytes.Equal(l.Attrs().HardwareAddr, MACOf(e.Addr)) {
 		if err := unlink(v.ns.nl, l); err != nil {
@@ -36,10 +37,7 @@ func (v *vpc) join(e ENI, have map[string]netlink.Link, routes map[netip.Prefix]
 	}
 	if l != nil {
 		j := joined{l.Attrs().Index, inode(path), e.Addr, e.Subnet}
-		if v.joined[e.ID] == j {
-			if err := raise(v.ns.nl, l); err != nil {
-				return err
-			}
+		if v.joined[e.ID] == j && isUp(l) {
 			return v.toENI(e, l, routes)
 		}
 	}
@@ -52,10 +50,14 @@ func (v *vpc) join(e ENI, have map[string]netlink.Link, routes map[netip.Prefix]
 	if l, err = v.pair(e, task, l); err != nil {
 		return err
 	}
-	if err := dress(e, task); err != nil {
+	eth, err := dress(e, task)
+	if err != nil {
 		return err
 	}
 	if err := raise(v.ns.nl, l); err != nil {
+		return err
+	}
+	if err := readyPair(ctx, v.ns.nl, l, task.nl, eth); err != nil {
 		return err
 	}
 	if err := v.toENI(e, l, routes); err != nil {
@@ -90,39 +92,39 @@ func (v *vpc) pair(e ENI, task *namespace, l netlink.Link) (netlink.Link, error)
 	return l, nil
 }
 
-// dress sets the task's end. The address has the subnet's length, as on AWS, but no route for
+// dress sets the task's end and gives it. The address has the subnet's length, as on AWS, but no route for
 // it: neighbours are reached through the router as well. Users other than root may listen on all
 // ports and ping, as in Docker and on Fargate.
-func dress(e ENI, task *namespace) error {
+func dress(e ENI, task *namespace) (netlink.Link, error) {
 	err := task.do(func() error {
 		return adjust(setting{"ipv6/conf/" + taskLink + "/disable_ipv6", "1"}, // ::1 and [::] stay
 			setting{"ipv4/ip_unprivileged_port_start", "0"}, setting{"ipv4/ping_group_range", "0 2147483647"})
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	lo, err := linkByName(task.nl, "lo")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := raise(task.nl, lo); err != nil {
-		return err
+		return nil, err
 	}
 	eth, err := task.nl.LinkByName(taskLink)
 	if err != nil {
-		return fmt.Errorf("link %s of task %s: %w", taskLink, e.Task, err)
+		return nil, fmt.Errorf("link %s of task %s: %w", taskLink, e.Task, err)
 	}
 	if err := raise(task.nl, eth); err != nil {
-		return err
+		return nil, err
 	}
 	if err := address(task.nl, eth, netip.PrefixFrom(e.Addr, e.Subnet.Bits()), unix.IFA_F_NOPREFIXROUTE); err != nil {
-		return err
+		return nil, err
 	}
 	gw := e.Subnet.Masked().Addr().Next()
 	if err := task.nl.RouteReplace(&netlink.Route{Dst: ipnet(anywhere), LinkIndex: eth.Attrs().Index, Gw: gw.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}); err != nil {
-		return fmt.Errorf("default route of task %s via %s: %w", e.Task, gw, err)
+		return nil, fmt.Errorf("default route of task %s via %s: %w", e.Task, gw, err)
 	}
-	return nil
+	return eth, nil
 }
 
 // toENI is the router's route.

@@ -341,3 +341,16 @@ func TestGroups_Matrix(t *testing.T) {
 		t.Errorf("%d of %d connect: this test proves nothing", through, count)
 	}
 }
+
+// TestApply_ReadyAtOnce: the first packet of a new task gets through, also while links are being
+// removed, which keeps the kernel from starting those that come.
+func TestApply_ReadyAtOnce(t *testing.T) {
+	l := newLab(t)
+	l.group("sg-web").In = []Rule{all}
+	for i := range 20 {
+		in := task(l.in, i)
+		l.ok(l.m.Apply(context.Background(), in))
+		l.serveTask(fmt.Sprint(i), "0.0.0.0:80")
+		l.allowed(l.balancer(), fmt.Sprintf("%s:80", in.ENIs[5].Addr), "10.0.1.5")
+	}
+}

@@ -1,11 +1,13 @@
 package network
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	mdl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
@@ -110,18 +112,56 @@ func veth(h *netlink.Handle, name, peer string, fd int, mac net.HardwareAddr) er
 
 // raise turns ARP off and the link on.
 func raise(h *netlink.Handle, l netlink.Link) error {
-	const noARP = 0x80 // IFF_NOARP
-	if l.Attrs().RawFlags&noARP == 0 && l.Type() == "veth" {
+	if l.Attrs().RawFlags&unix.IFF_NOARP == 0 && l.Type() == "veth" {
 		if err := h.LinkSetARPOff(l); err != nil {
 			return fmt.Errorf("turn ARP off on %s: %w", l.Attrs().Name, err)
 		}
 	}
-	if l.Attrs().RawFlags&uint32(net.FlagUp) == 0 {
+	if l.Attrs().RawFlags&unix.IFF_UP == 0 {
 		if err := h.LinkSetUp(l); err != nil {
 			return fmt.Errorf("turn %s on: %w", l.Attrs().Name, err)
 		}
 	}
 	return nil
+}
+
+// isUp says whether there is nothing for raise to do.
+func isUp(l netlink.Link) bool {
+	const want = unix.IFF_UP | unix.IFF_NOARP
+	return l.Attrs().RawFlags&want == want && l.Attrs().OperState == netlink.OperUp
+}
+
+// ready waits until both ends of a veth carry packets. Once they are up the kernel still has to
+// start their queues, at a time of its own; a SYN sent before is lost and costs a second. Asking
+// makes it do so at once since Linux 6.8; before, the state follows a moment later.
+func ready(ctx context.Context, h *netlink.Handle, l netlink.Link) error {
+	for wait := 100 * time.Microsecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		now, err := h.LinkByIndex(l.Attrs().Index)
+		if err != nil {
+			return fmt.Errorf("link %s: %w", l.Attrs().Name, err)
+		}
+		if now.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("link %s is %s: %w", l.Attrs().Name, now.Attrs().OperState, context.Cause(ctx))
+		case <-time.After(wait):
+		}
+	}
+}
+
+// upWithin is how long the kernel may take for that: events of links are worked off once a second.
+const upWithin = 3 * time.Second
+
+// readyPair waits for both ends.
+func readyPair(ctx context.Context, h *netlink.Handle, l netlink.Link, ph *netlink.Handle, peer netlink.Link) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, upWithin, errors.New("it did not come up in time"))
+	defer cancel()
+	if err := ready(ctx, h, l); err != nil {
+		return err
+	}
+	return ready(ctx, ph, peer)
 }
 
 // address makes sure that the link has the address.

@@ -95,6 +95,15 @@ func TestSpoofing(t *testing.T) {
 		try(s, "", MACOf(ip("10.0.1.30"))) // with the other's hardware address as well
 	}
 
+	// The ruleset alone.
+	l.inNS(l.vpc(), func() error {
+		return adjust(setting{"ipv4/conf/all/rp_filter", "0"}, setting{"ipv4/conf/" + l.in.ENIs[1].link() + "/rp_filter", "0"})
+	})
+	for _, s := range forged {
+		try(s, "", nil)
+	}
+	l.inNS(l.vpc(), func() error { return adjust(setting{"ipv4/conf/all/rp_filter", "1"}) })
+
 	// The kernel's own filter alone.
 	l.flush()
 	try("10.0.1.10", "10.0.1.10", nil)

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -36,7 +37,7 @@ func uplinkAt(id string, pair netip.Prefix) uplink {
 }
 
 // uplink makes the VPC's uplink or mends it.
-func (v *vpc) uplink(h *netlink.Handle) (uplink, error) {
+func (v *vpc) uplink(ctx context.Context, h *netlink.Handle) (uplink, error) {
 	pair, err := v.m.claims.uplink(v.id, func(p netip.Prefix) (bool, error) { return vacant(h, p) })
 	if err != nil {
 		return uplink{}, err
@@ -69,12 +70,12 @@ func (v *vpc) uplink(h *netlink.Handle) (uplink, error) {
 		}
 	}
 	u.index = hl.Attrs().Index
-	return u, v.connect(h, u, hl, up)
+	return u, v.connect(ctx, h, u, hl, up)
 }
 
 // connect sets both ends of the uplink. The switches are looked at every time: some systems'
 // sysctl daemons rewrite those of new links.
-func (v *vpc) connect(h *netlink.Handle, u uplink, hl, up netlink.Link) error {
+func (v *vpc) connect(ctx context.Context, h *netlink.Handle, u uplink, hl, up netlink.Link) error {
 	steps := []func() error{
 		func() error {
 			return adjust(setting{"ipv4/conf/" + u.name + "/rp_filter", "1"}, setting{"ipv4/conf/" + u.name + "/route_localnet", "1"},
@@ -82,6 +83,7 @@ func (v *vpc) connect(h *netlink.Handle, u uplink, hl, up netlink.Link) error {
 		},
 		func() error { return raise(h, hl) },
 		func() error { return raise(v.ns.nl, up) },
+		func() error { return readyPair(ctx, h, hl, v.ns.nl, up) },
 		func() error { return address(h, hl, netip.PrefixFrom(u.host, 31), 0) },
 		func() error { return address(v.ns.nl, up, netip.PrefixFrom(u.vpc, 31), 0) },
 	}
