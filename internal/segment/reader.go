@@ -1,9 +1,11 @@
 package segment
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -203,6 +205,9 @@ func (r *Reader) SeekTime(t time.Time) (pos uint64, late uint32, err error) {
 		return 0, 0, err
 	}
 	defer h.Close()
+	if x, end, ok := seekBack(h, ms); ok {
+		return f.base + uint64(end), x.late, nil
+	}
 	_, err = scan(h, int64(len(magic)), false, func(x record, end int64) bool {
 		if x.newest >= ms {
 			return false
@@ -218,6 +223,22 @@ func (r *Reader) SeekTime(t time.Time) (pos uint64, late uint32, err error) {
 
 // Private
 
+// seekBack looks for the last record older than ms among the file's last ones: who follows a stream asks for those.
+func seekBack(h *os.File, ms int64) (x record, end int64, ok bool) {
+	x, end, ok, err := last(h)
+	for range 200 {
+		if err != nil || !ok {
+			return x, end, false
+		}
+		if x.newest < ms {
+			return x, end, true
+		}
+		end -= x.size()
+		x, err = recordBefore(h, end)
+	}
+	return x, end, false
+}
+
 // first reads a file's first record.
 func (f file) first() (x record, ok bool, err error) {
 	h, err := f.open()
@@ -228,11 +249,12 @@ func (f file) first() (x record, ok bool, err error) {
 		return record{}, false, err
 	}
 	defer h.Close()
-	_, err = scan(h, int64(len(magic)), true, func(r record, _ int64) bool { x, ok = r, true; return false })
-	if errors.Is(err, errTorn) {
-		err = nil
+	var buf []byte
+	x, err = readRecord(bufio.NewReaderSize(io.NewSectionReader(h, int64(len(magic)), 1<<62), 512), &buf, true)
+	if err == io.EOF || errors.Is(err, errTorn) {
+		return record{}, false, nil
 	}
-	return x, ok, err
+	return x, err == nil, err
 }
 
 // last reads a file's last record.

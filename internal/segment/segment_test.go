@@ -51,11 +51,14 @@ func TestStream_IsAListOfEvents(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			dir := filepath.Join(t.TempDir(), "s")
-			o := WriterOptions{SegmentBytes: int64(1 + rnd.IntN(5000))}
+			o, batches := WriterOptions{SegmentBytes: int64(1 + rnd.IntN(5000))}, 60
+			if seed%4 == 3 { // files of more events than seekBack looks at
+				o.SegmentBytes, batches = 200_000, 300
+			}
 			w := open(t, dir, o)
 			var want []Event
 			now, newest := int64(0), int64(-1<<62)
-			for range 60 {
+			for range batches {
 				var batch []Event
 				for range rnd.IntN(6) {
 					now += int64(rnd.IntN(5)) - int64(rnd.IntN(2)*rnd.IntN(2)*int(seed%3))
@@ -425,6 +428,21 @@ func BenchmarkSeekTime(b *testing.B) {
 	r, _ := OpenReader(dir)
 	for b.Loop() {
 		if _, _, err := r.SeekTime(at(50_000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSeekTime_NearTheEnd(b *testing.B) {
+	dir := b.TempDir()
+	w, _ := OpenWriter(dir, WriterOptions{})
+	for i := range 59_000 {
+		w.Append(Event{Time: at(int64(i)), Ingested: at(0), Data: make([]byte, 100)})
+	}
+	w.Close()
+	r, _ := OpenReader(dir)
+	for b.Loop() {
+		if _, _, err := r.SeekTime(at(58_950)); err != nil {
 			b.Fatal(err)
 		}
 	}
