@@ -38,7 +38,8 @@ type clientConn struct {
 	last  atomic.Int64 // clock() of the last byte
 	// partial: bytes have come since the last request was handed over, so a request has begun.
 	partial atomic.Bool
-	mu      sync.Mutex // to change active, and to abort it
+	own     atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
+	mu      sync.Mutex   // to change active, and to abort it
 	active  atomic.Pointer[exchange]
 }
 
@@ -62,6 +63,12 @@ func (c *clientConn) Write(p []byte) (int, error) {
 			}
 			return len(p), nil
 		}
+	}
+	if status := c.own.Swap(0); status != 0 {
+		if _, err := c.Conn.Write(withReason(p, int(status))); err != nil {
+			return 0, err
+		}
+		return len(p), nil
 	}
 	n, err := c.Conn.Write(p)
 	if n > 0 {

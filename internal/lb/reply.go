@@ -57,8 +57,23 @@ func reply(w http.ResponseWriter, status int, contentType, body string) {
 	if h.Get("Connection") == "" {
 		h.Set("Connection", "keep-alive")
 	}
+	if a, ok := w.(*answer); ok && reasons[status] != http.StatusText(status) {
+		a.x.conn.own.Store(int32(status))
+	}
 	w.WriteHeader(status)
 	io.WriteString(w, body)
+}
+
+// withReason puts AWS's reason phrase in the place of net/http's, which can't be told.
+func withReason(p []byte, status int) []byte {
+	const proto = len("HTTP/1.1 ")
+	theirs := fmt.Sprintf("%d %s\r\n", status, http.StatusText(status))
+	reason := reasons[status]
+	if len(p) < proto || reason == "" || !strings.HasPrefix(string(p[proto:min(len(p), proto+64)]), theirs) {
+		return p
+	}
+	head := fmt.Appendf(nil, "%s%d %s\r\n", p[:proto], status, reason)
+	return append(head, p[proto+len(theirs):]...)
 }
 
 func replyPage(w http.ResponseWriter, status int) { reply(w, status, "text/html", page(status)) }
