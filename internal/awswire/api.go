@@ -70,8 +70,19 @@ func Handle[In, Out any](a *API, fn func(context.Context, *In) (*Out, error)) {
 		if err != nil {
 			return nil, err
 		}
+		emptyLists(reflect.ValueOf(out).Elem())
 		return out, nil
 	})
+}
+
+// emptyLists makes the lists of an output that are nil empty: AWS writes them, too
+// ("clusterArns": []), and scripts count on it.
+func emptyLists(out reflect.Value) {
+	for i := range out.NumField() {
+		if f := out.Field(i); f.Kind() == reflect.Slice && f.IsNil() && out.Type().Field(i).IsExported() && f.Type().Elem().Kind() != reflect.Uint8 {
+			f.Set(reflect.MakeSlice(f.Type(), 0, 0))
+		}
+	}
 }
 
 // HandleType is Handle for those who know the types only at run time, such as tests over all

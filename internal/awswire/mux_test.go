@@ -256,3 +256,18 @@ func TestWriteError_OutsideOfAMux(t *testing.T) {
 		t.Errorf("got %d %v %s", w.Code, w.Header(), w.Body)
 	}
 }
+
+// Nothing found is an empty list, not a missing one.
+func TestEmptyLists(t *testing.T) {
+	a := &awswire.API{SigningName: "ecs", Protocol: awswire.JSON11, Target: "T"}
+	awswire.Handle(a, func(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) { return &ecs.ListClustersOutput{}, nil })
+	m := awswire.NewMux(awswire.MuxOptions{Authenticate: func(r *http.Request, _ []byte, _ *awswire.API, _ string) (context.Context, error) { return r.Context(), nil }})
+	m.Add(a)
+	r := httptest.NewRequest("POST", "/", strings.NewReader("{}"))
+	r.Header.Set("X-Amz-Target", "T.ListClusters")
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, r)
+	if got := w.Body.String(); got != `{"clusterArns":[]}` {
+		t.Errorf("%s", got)
+	}
+}
