@@ -129,8 +129,8 @@ func TestMux_Answers(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"json", jsonRequest(ecsTarget+"ListClusters", "{}"), 200, `{}`},
-		{"json without a body", jsonRequest(ecsTarget+"ListClusters", ""), 200, `{}`},
+		{"json", jsonRequest(ecsTarget+"ListClusters", "{}"), 200, `{"clusterArns":[]}`},
+		{"json without a body", jsonRequest(ecsTarget+"ListClusters", ""), 200, `{"clusterArns":[]}`},
 		{"json error", jsonRequest(ecsTarget+"DescribeClusters", "{}"), 400, jsonError("ClusterNotFoundException", `Cluster \"x\" not found.`)},
 		{"bad json", jsonRequest(ecsTarget+"ListClusters", "{"), 400, jsonError("SerializationException", "The request body is not valid JSON.")},
 		{"json of another form", jsonRequest(ecsTarget+"ListClusters", "[]"), 400, jsonError("SerializationException", "Expected a structure.")},
@@ -140,7 +140,7 @@ func TestMux_Answers(t *testing.T) {
 		{"structure for a string", jsonRequest(ecsTarget+"ListClusters", `{"nextToken":{}}`), 400, jsonError("SerializationException", "Start of structure or map found where not expected.")},
 		{"json nested too deeply", jsonRequest(ecsTarget+"ListClusters", `{"x":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`), 400, jsonError("SerializationException", "The request body is not valid JSON.")},
 		{"unknown member", jsonRequest(ecsTarget+"ListClusters", `{"colour":"red"}`), 400, jsonError("InvalidParameterException", "Lotse does not know colour of ListClusters, so it does not accept it.")},
-		{"unknown member that asks for nothing", jsonRequest(ecsTarget+"ListClusters", `{"colour":null, "size" : [] }`), 200, `{}`},
+		{"unknown member that asks for nothing", jsonRequest(ecsTarget+"ListClusters", `{"colour":null, "size" : [] }`), 200, `{"clusterArns":[]}`},
 		{"missing member, ecs", jsonRequest(ecsTarget+"CreateService", `{}`), 400, jsonError("InvalidParameterException", "ServiceName cannot be empty.")},
 		{"unknown value, ecs", jsonRequest(ecsTarget+"CreateService", `{"serviceName":"x","propagateTags":"ALL"}`), 400, jsonError("InvalidParameterException", "1 validation error detected: Value 'ALL' at 'propagateTags' failed to satisfy constraint: Member must satisfy enum value set: [TASK_DEFINITION, SERVICE, NONE]")},
 		{"union", jsonRequest(ecsTarget+"CreateService", `{"serviceName":"x","serviceConnectConfiguration":{"enabled":true,"containerConfigurations":[{"logLevel":"x"}]}}`), 400, jsonError("InvalidParameterException", "Lotse does not act on serviceConnectConfiguration.containerConfigurations.1.member of CreateService yet, so it does not accept it.")},
@@ -260,8 +260,12 @@ func TestWriteError_OutsideOfAMux(t *testing.T) {
 // Nothing found is an empty list, not a missing one.
 func TestEmptyLists(t *testing.T) {
 	a := &awswire.API{SigningName: "ecs", Protocol: awswire.JSON11, Target: "T"}
-	awswire.Handle(a, func(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) { return &ecs.ListClustersOutput{}, nil })
-	m := awswire.NewMux(awswire.MuxOptions{Authenticate: func(r *http.Request, _ []byte, _ *awswire.API, _ string) (context.Context, error) { return r.Context(), nil }})
+	awswire.Handle(a, func(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) {
+		return &ecs.ListClustersOutput{}, nil
+	})
+	m := awswire.NewMux(awswire.MuxOptions{Authenticate: func(r *http.Request, _ []byte, _ *awswire.API, _ string) (context.Context, error) {
+		return r.Context(), nil
+	}})
 	m.Add(a)
 	r := httptest.NewRequest("POST", "/", strings.NewReader("{}"))
 	r.Header.Set("X-Amz-Target", "T.ListClusters")
