@@ -64,6 +64,9 @@ func (w *Workflow) Up(ctx context.Context) (Result, error) {
 		return res, err
 	}
 	res.Image = image
+	if err := w.port(ctx); err != nil {
+		return res, err
+	}
 	var b Balancer
 	var taskGroup, role string
 	if err := w.phase("network", ExitProvision, "A security group could not be made.", func() (string, error) {
@@ -145,9 +148,6 @@ func (w *Workflow) image(ctx context.Context) (string, error) {
 	if w.App.Port == 0 {
 		w.App.Port = built.Port
 	}
-	if w.App.Port == 0 {
-		return "", &Failure{Exit: ExitRefused, Cause: "The image does not say on which port it listens.", Fix: "Write EXPOSE 8080 into the Dockerfile, or image.port into lotse.yml."}
-	}
 	var ref string
 	err := w.phase("push", ExitPush, "The image could not be pushed.", func() (string, error) {
 		uri, _, err := ensureRepository(ctx, w.Clients, w.App)
@@ -161,6 +161,24 @@ func (w *Workflow) image(ctx context.Context) (string, error) {
 		return fmt.Sprintf("%s@%.19s…  no bytes copied", w.App.Repository(), built.Digest), nil
 	})
 	return ref, err
+}
+
+// port makes sure that it is known where the application listens: from lotse.yml, the image that
+// was built, or the service as it is.
+func (w *Workflow) port(ctx context.Context) error {
+	if w.App.Port != 0 {
+		return nil
+	}
+	found, err := w.ECS.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: aws.String(w.App.Cluster()), Services: []string{w.App.Service()}})
+	var none *ecstypes.ClusterNotFoundException
+	if err != nil && !errors.As(err, &none) {
+		return fail(ExitRefused, "The service could not be read.", err)
+	}
+	if err == nil && len(found.Services) > 0 && len(found.Services[0].LoadBalancers) > 0 {
+		w.App.Port = int(aws.ToInt32(found.Services[0].LoadBalancers[0].ContainerPort))
+		return nil
+	}
+	return &Failure{Exit: ExitRefused, Cause: "It is not known on which port the application listens.", Fix: "Write EXPOSE 8080 into the Dockerfile, or image.port into lotse.yml."}
 }
 
 // taskDefinition registers a revision unless the newest one says the same.
