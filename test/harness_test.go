@@ -20,6 +20,12 @@ import (
 // start runs a server of the test's own and removes every trace of it at the end.
 func start(t *testing.T, args ...string) *server.Server {
 	t.Helper()
+	return startWith(t, nil, args...)
+}
+
+// startWith is start with something in the server's environment.
+func startWith(t *testing.T, env []string, args ...string) *server.Server {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("runs a server")
 	}
@@ -31,6 +37,7 @@ func start(t *testing.T, args ...string) *server.Server {
 		t.Fatal(err)
 	}
 	s := server.New(dir, args...)
+	s.Env = env
 	t.Cleanup(func() {
 		if err := s.Remove(); err != nil {
 			t.Error("removing the server:", err)
@@ -52,6 +59,7 @@ func hello(t *testing.T, name string) string {
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(server.Root(), "examples", "hello"))); err != nil {
 		t.Fatal(err)
 	}
+	write(t, dir, "lotse.yml", "image: {port: 8080}\n")
 	return dir
 }
 

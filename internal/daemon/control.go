@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,6 +55,9 @@ func (s *server) controllers(ctx context.Context) error {
 	if err := s.containerd.Ready(ctx); err != nil {
 		return err
 	}
+	for _, socket := range []string{s.p.BalancerSocket(), s.p.NamesSocket()} {
+		await(ctx, socket, 3*time.Second)
+	}
 	from, err := s.db.Rev(ctx)
 	if err != nil {
 		return err
@@ -91,6 +96,21 @@ func (s *server) controllers(ctx context.Context) error {
 }
 
 // Private
+
+// await waits until somebody listens on a unix socket, or for the limit: those who speak there
+// try again by themselves, but each failure would be in the log of every start.
+func await(ctx context.Context, socket string, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for ctx.Err() == nil {
+		c, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
 
 // names is fabric.Options.Names: what the resolver and the metadata endpoint know.
 func (s *server) names(ctx context.Context, snapshot linklocal.Snapshot) error {

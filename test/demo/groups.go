@@ -156,7 +156,9 @@ func (t *groupStory) probe(group, address string) (int32, error) {
 	return *c.ExitCode, nil
 }
 
-func quick(o *ecs.TasksStoppedWaiterOptions) { o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second }
+func quick(o *ecs.TasksStoppedWaiterOptions) {
+	o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second
+}
 
 func (t *groupStory) input(group string, public bool, command ...string) *ecs.RunTaskInput {
 	in := &ecs.RunTaskInput{Cluster: t.service.ClusterArn, TaskDefinition: t.service.TaskDefinition, LaunchType: ecstypes.LaunchTypeFargate,
