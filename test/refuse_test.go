@@ -44,8 +44,8 @@ func TestBadInput(t *testing.T) {
 	})
 	t.Run("one that never gets healthy", func(t *testing.T) {
 		bad := hello(t, "hello")
-		write(t, bad, "lotse.yml", "image: {port: 8080}\nhttp:\n  healthcheck: {path: /nowhere, interval: 5s, grace_period: 1s}\n")
-		write(t, bad, "VERSION", "v9\n")
+		write(t, bad, "lotse.yml", "image: {port: 8080}\nhttp:\n  healthcheck: {path: /healthz, interval: 5s, grace_period: 1s}\n")
+		write(t, bad, "main.go", "package main\n\nimport \"net/http\"\n\nfunc main() { http.ListenAndServe(\":8080\", http.NotFoundHandler()) }\n")
 		if msg := refused(t, s, 20, "deploy", bad); !strings.Contains(msg, "health") {
 			t.Errorf("%s", msg)
 		}
@@ -99,7 +99,7 @@ func TestBadInput(t *testing.T) {
 	t.Run("no memory left", func(t *testing.T) {
 		big := hello(t, "big")
 		write(t, big, "lotse.yml", "image: {port: 8080}\ncount: 4\ncpu: 4096\nmemory: 30720\n")
-		if msg := refused(t, s, 21, "up", big, "--timeout", "15s"); !strings.Contains(msg, "MEMORY") {
+		if msg := refused(t, s, 21, "up", big, "--timeout", "15s"); !strings.Contains(msg, "insufficient memory") {
 			t.Errorf("%s", msg)
 		}
 		lotse(t, s, "destroy", big)

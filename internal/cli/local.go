@@ -142,7 +142,11 @@ func hash(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// buildFailure shows a Dockerfile's own error and its last lines.
+// buildFailure shows a Dockerfile's own error and the last lines of the step.
 func buildFailure(e *build.Error) error {
-	return &deploy.Failure{Exit: deploy.ExitBuild, Cause: "The Dockerfile does not build.", Logs: strings.Split(strings.TrimSpace(e.Error()), "\n")}
+	f := &deploy.Failure{Exit: deploy.ExitBuild, Cause: "The Dockerfile does not build.", Known: []string{e.Error()}, Logs: e.Log}
+	for line := range strings.Lines(e.Source) {
+		f.Known = append(f.Known, strings.TrimRight(line, "\n"))
+	}
+	return f
 }

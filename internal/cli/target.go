@@ -80,7 +80,7 @@ func (a *app) target(ctx context.Context) (*target, error) {
 	}
 	id, err := t.clients.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return nil, credentialFailure(err)
+		return nil, credentialFailure(err, cfg.Region)
 	}
 	t.account = aws.ToString(id.Account)
 	return t, nil
@@ -149,7 +149,10 @@ func (a *app) workflow(ctx context.Context, dir string, r deploy.Reporter) (*dep
 }
 
 // credentialFailure makes an authentication error readable.
-func credentialFailure(err error) error {
+func credentialFailure(err error, region string) error {
+	if strings.Contains(err.Error(), "valid Region") || strings.Contains(err.Error(), "valid region") {
+		return &deploy.Failure{Exit: deploy.ExitRefused, Code: "D-TGT-006", Cause: fmt.Sprintf("There is no region %q.", region), Fix: "Pass another --region, or set AWS_REGION.", Err: err}
+	}
 	return &deploy.Failure{Exit: deploy.ExitRefused, Code: "D-AUTH-702", Cause: "The credentials are not accepted.",
 		Fix: `On a Lotse server: eval "$(sudo lotse server env)"`, Err: err}
 }

@@ -177,6 +177,8 @@ func ensureGroups(ctx context.Context, c Clients, a App, vpc string) (balancer, 
 type Balancer struct {
 	ARN, DNSName, Listener, TargetGroup, Rule string
 	URL                                       string
+
+	before *elbtypes.TargetGroup // as it was when this run changed its health check
 }
 
 func ensureBalancer(ctx context.Context, c Clients, a App, n Network, group string) (Balancer, error) {
@@ -199,7 +201,7 @@ func ensureBalancer(ctx context.Context, c Clients, a App, n Network, group stri
 	if b.Listener, err = ensureListener(ctx, c, b.ARN); err != nil {
 		return b, err
 	}
-	if b.TargetGroup, err = ensureTargetGroup(ctx, c, a, n.VPC); err != nil {
+	if b.TargetGroup, b.before, err = ensureTargetGroup(ctx, c, a, n.VPC); err != nil {
 		return b, err
 	}
 	b.Rule, err = ensureRule(ctx, c, a, b)
@@ -227,7 +229,7 @@ func ensureListener(ctx context.Context, c Clients, balancer string) (string, er
 	return aws.ToString(out.Listeners[0].ListenerArn), nil
 }
 
-func ensureTargetGroup(ctx context.Context, c Clients, a App, vpc string) (string, error) {
+func ensureTargetGroup(ctx context.Context, c Clients, a App, vpc string) (arn string, before *elbtypes.TargetGroup, err error) {
 	h := a.http()
 	hc := h.HealthCheck
 	sec := func(d Duration) *int32 { return aws.Int32(int32(d.or(0).Seconds())) }
@@ -237,27 +239,40 @@ func ensureTargetGroup(ctx context.Context, c Clients, a App, vpc string) (strin
 		HealthCheckIntervalSeconds: sec(hc.Interval), HealthCheckTimeoutSeconds: sec(hc.Timeout), HealthyThresholdCount: aws.Int32(int32(hc.HealthyThreshold)),
 		UnhealthyThresholdCount: aws.Int32(int32(hc.UnhealthyThreshold)), Matcher: matcher,
 		Tags: []elbtypes.Tag{{Key: aws.String(ownerTag), Value: aws.String(a.Owner())}}})
-	arn := ""
 	switch {
 	case err == nil:
 		arn = aws.ToString(out.TargetGroups[0].TargetGroupArn)
 	case isCode(err, "DuplicateTargetGroupName"):
 		d, err := c.ELB.DescribeTargetGroups(ctx, &elb.DescribeTargetGroupsInput{Names: []string{a.TargetGroup()}})
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		arn = aws.ToString(d.TargetGroups[0].TargetGroupArn)
+		before = &d.TargetGroups[0]
 		if _, err := c.ELB.ModifyTargetGroup(ctx, &elb.ModifyTargetGroupInput{TargetGroupArn: aws.String(arn), HealthCheckPath: aws.String(hc.Path),
 			HealthCheckIntervalSeconds: sec(hc.Interval), HealthCheckTimeoutSeconds: sec(hc.Timeout), HealthyThresholdCount: aws.Int32(int32(hc.HealthyThreshold)),
 			UnhealthyThresholdCount: aws.Int32(int32(hc.UnhealthyThreshold)), Matcher: matcher}); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	default:
-		return "", err
+		return "", nil, err
 	}
 	_, err = c.ELB.ModifyTargetGroupAttributes(ctx, &elb.ModifyTargetGroupAttributesInput{TargetGroupArn: aws.String(arn), Attributes: []elbtypes.TargetGroupAttribute{
 		{Key: aws.String("deregistration_delay.timeout_seconds"), Value: aws.String(fmt.Sprint(int(h.DeregistrationDelay.or(0).Seconds())))}}})
-	return arn, err
+	return arn, before, err
+}
+
+// restore gives the target group the health check that it had before a deployment that failed:
+// the old version serves again, and answers the old path.
+func (b Balancer) restore(ctx context.Context, c Clients) error {
+	if b.before == nil {
+		return nil
+	}
+	g := b.before
+	_, err := c.ELB.ModifyTargetGroup(ctx, &elb.ModifyTargetGroupInput{TargetGroupArn: g.TargetGroupArn, HealthCheckPath: g.HealthCheckPath,
+		HealthCheckIntervalSeconds: g.HealthCheckIntervalSeconds, HealthCheckTimeoutSeconds: g.HealthCheckTimeoutSeconds,
+		HealthyThresholdCount: g.HealthyThresholdCount, UnhealthyThresholdCount: g.UnhealthyThresholdCount, Matcher: g.Matcher})
+	return err
 }
 
 // ensureRule leads the application's host (or path) to its target group. Priorities lie in

@@ -28,6 +28,7 @@ type Rollout struct {
 	New, Old      Side
 	Healthy       int // healthy targets of the new revision
 	State, Reason string
+	NotPlaced     string        // the event that says that tasks found no room; "" if there is none
 	Left          time.Duration // until the deadline
 }
 
@@ -51,8 +52,12 @@ func (w *Workflow) await(ctx context.Context, revision, deployment, targetGroup 
 			return r, nil
 		}
 		if r.Left <= 0 {
-			return r, &Failure{Exit: ExitDeadline, Cause: fmt.Sprintf("After %s the deployment %s is still running: %s", limit, deployment, r.waitsFor()),
+			f := &Failure{Exit: ExitDeadline, Cause: fmt.Sprintf("After %s the deployment %s is still running: %s", limit, deployment, r.waitsFor()),
 				Fix: "It goes on by itself; lotse status shows it."}
+			if r.NotPlaced != "" {
+				f.Known = append(f.Known, r.NotPlaced)
+			}
+			return r, f
 		}
 		select {
 		case <-ctx.Done():
@@ -97,10 +102,11 @@ func (w *Workflow) look(ctx context.Context, revision, deployment, targetGroup s
 	if p := primaryID(&s); p != deployment {
 		return r, false, w.superseded(ctx, s, deployment, p)
 	}
-	if ours == nil || r.State != string(ecstypes.DeploymentRolloutStateCompleted) {
-		if err := w.hopeless(ctx, s, deployment, revision); err != nil {
+	if ours != nil && r.State != string(ecstypes.DeploymentRolloutStateCompleted) {
+		if err := w.hopeless(ctx, s, *ours); err != nil {
 			return r, false, err
 		}
+		r.NotPlaced = notPlaced(s, *ours)
 	}
 	healthy, err := w.healthyTargets(ctx, deployment, targetGroup)
 	if err != nil {
@@ -165,10 +171,13 @@ func (w *Workflow) superseded(ctx context.Context, s ecstypes.Service, ours, pri
 	return &Failure{Exit: ExitSuperseded, Cause: fmt.Sprintf("Another deployment (%s) was started while %s was under way.", primary, ours), Fix: "lotse status shows what serves."}
 }
 
-// hopeless looks whether waiting is no use: a first deployment has no revision to roll back to,
-// so a task that can't start ends it as soon as the circuit breaker has seen enough of them.
-func (w *Workflow) hopeless(ctx context.Context, s ecstypes.Service, deployment, revision string) error {
-	stopped, err := w.tasks(ctx, deployment, ecstypes.DesiredStatusStopped)
+// hopeless looks whether waiting is no use. Where an older deployment still serves, the circuit
+// breaker ends ours and rolls back; a first one has nothing to go back to.
+func (w *Workflow) hopeless(ctx context.Context, s ecstypes.Service, ours ecstypes.Deployment) error {
+	if len(s.Deployments) > 1 {
+		return nil
+	}
+	stopped, err := w.tasks(ctx, aws.ToString(ours.Id), ecstypes.DesiredStatusStopped)
 	if err != nil {
 		return err
 	}
@@ -177,7 +186,20 @@ func (w *Workflow) hopeless(ctx context.Context, s ecstypes.Service, deployment,
 			return w.explain(ctx, t, ExitFailed)
 		}
 	}
+	if e := notPlaced(s, ours); e != "" && ours.PendingCount+ours.RunningCount < ours.DesiredCount {
+		return &Failure{Exit: ExitFailed, Code: "D-CAP-501", Cause: "The machine has no room for the tasks.", Known: []string{e}, Fix: "Lower memory or count in lotse.yml, or stop something else."}
+	}
 	return nil
+}
+
+// notPlaced is the event that says that the deployment's tasks found no room; "" if there is none.
+func notPlaced(s ecstypes.Service, ours ecstypes.Deployment) string {
+	for _, e := range s.Events {
+		if !e.CreatedAt.Before(aws.ToTime(ours.CreatedAt)) && strings.Contains(aws.ToString(e.Message), "unable to place a task") {
+			return aws.ToString(e.Message)
+		}
+	}
+	return ""
 }
 
 // failure says why our deployment failed, from its own stopped tasks.

@@ -104,6 +104,10 @@ func (w *Workflow) Up(ctx context.Context) (Result, error) {
 			return "", err
 		}
 		r, err := w.await(ctx, res.Revision, res.Deployment, b.TargetGroup)
+		var f *Failure
+		if errors.As(err, &f) && f.Exit == ExitRolledBack {
+			err = errors.Join(err, b.restore(ctx, w.Clients))
+		}
 		return fmt.Sprintf("%d of %d targets healthy, revision %s serves", r.Healthy, r.Desired, short(res.Revision)), err
 	}); err != nil {
 		return res, err
