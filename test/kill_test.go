@@ -20,7 +20,7 @@ func faults() (points []string) {
 	for _, step := range []string{"interface", "network", "pull", "create", "start", "register", "deregister", "drain", "stop", "remove", "release"} {
 		points = append(points, "task."+step+":before", "task."+step+":after")
 	}
-	return append(points, "scheduler.apply:before", "scheduler.apply:after", "scheduler.apply:after#4", "target.push:before", "target.push:after")
+	return append(points, "scheduler.apply:before", "scheduler.apply:after", "scheduler.apply:after#4", "target.save:before", "target.save:after", "target.push:after")
 }
 
 // The server is killed at each named point of an update, and comes back: not a request fails, the
@@ -40,18 +40,17 @@ func TestKilledDuringUpdate(t *testing.T) {
 		if err := s.Start(ctx); err != nil && s.Died(ctx) != nil { // some points are reached at once
 			t.Fatal(err)
 		}
-		done := make(chan error, 1)
+		client, lost := context.WithCancel(ctx)
+		done := make(chan struct{})
 		go func() {
-			_, e, err := s.Run(ctx, "deploy", dir, "--image", image[(i+1)%2])
-			if err != nil {
-				err = fmt.Errorf("%w: %s", err, e)
-			}
-			done <- err
+			defer close(done)
+			_, _, _ = s.Run(client, "deploy", dir, "--image", image[(i+1)%2])
 		}()
 		if err := s.Died(ctx); err != nil {
 			t.Fatalf("%s was never reached", point)
 		}
-		<-done // it lost contact; what it began goes on
+		lost() // it has lost contact; what it began goes on
+		<-done
 		s.Env = nil
 		if err := s.Start(t.Context()); err != nil {
 			t.Fatal(err)

@@ -66,7 +66,7 @@ func (s *server) controllers(ctx context.Context) error {
 		Stream: s.stream, PublicAddress: s.claimPublic, Fault: s.fault, Log: log.With("part", "task")})
 	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: taskMemory(), Fault: s.fault, Log: log.With("part", "scheduler")})
 	targets := target.New(target.Options{DB: s.db, Netns: s.network.VPCNetns, Client: s.balancer, Path: s.p.Snapshot(), Apply: s.fabric.Apply, StrictTiming: s.o.StrictTiming,
-		Front: s.front, Log: log.With("part", "target")})
+		Front: s.front, Fault: s.fault, Log: log.With("part", "target")})
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.fabric.Run(ctx) })

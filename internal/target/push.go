@@ -87,13 +87,16 @@ func (c *Controller) push(ctx context.Context) error {
 	var trouble error // of one VPC must not stop the others
 	if fresh {
 		trouble = c.network(ctx, vpcs, s, last)
+		c.o.Fault("target.save:before")
 		if err := lbconfig.Save(c.o.Path, s); err != nil {
 			return err
 		}
+		c.o.Fault("target.save:after")
 		c.remember(s)
 	}
 	st, err := c.o.Client.Put(ctx, s)
 	if err == nil {
+		c.o.Fault("target.push:after")
 		c.heard(st.Rev)
 		if st.Rev != s.Rev {
 			err = fmt.Errorf("the balancer took snapshot %d and says that it has %d", s.Rev, st.Rev)

@@ -53,7 +53,8 @@ type Options struct {
 	Front string
 	// StrictTiming keeps to AWS's timing of health checks and draining.
 	StrictTiming bool
-	Log          *slog.Logger // nil: slog.Default
+	Fault        func(point string) // called at named points ("target.save:after"); tests break there. Nil: never
+	Log          *slog.Logger       // nil: slog.Default
 }
 
 // Controller is the one writer of TargetHealths and LoadBalancerStatuses.
@@ -71,6 +72,9 @@ type Controller struct {
 func New(o Options) *Controller {
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Fault == nil {
+		o.Fault = func(string) {}
 	}
 	return &Controller{o: o, poke: make(chan struct{}, 1)}
 }
