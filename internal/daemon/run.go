@@ -62,7 +62,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer l.Close()
-	s, err := newServer(ctx, o, p, l.Addr().(*net.TCPAddr))
+	s, err := newServer(o, p, l.Addr().(*net.TCPAddr))
 	if err != nil {
 		return err
 	}

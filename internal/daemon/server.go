@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -61,7 +60,7 @@ type server struct {
 	resetting sync.WaitGroup // they begin again when it is over
 }
 
-func newServer(ctx context.Context, o Options, p Paths, at *net.TCPAddr) (*server, error) {
+func newServer(o Options, p Paths, at *net.TCPAddr) (*server, error) {
 	s := &server{o: o, p: p, endpoint: "http://" + at.String(), fault: faultFrom(os.Getenv(faultVariable)), again: make(chan struct{}), idle: make(chan struct{})}
 	creds, err := ensureCredentials(p, o.Account, o.Region)
 	if err != nil {
