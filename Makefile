@@ -26,8 +26,13 @@ demo: deps build ## the whole story: an example built, deployed, updated under t
 unit: ## tests that need neither root nor network, in seconds
 	LOTSE_UNIT=1 $(TEST) -short ./...
 
+.PHONY: lint
+lint: ## staticcheck, and code that nothing reaches; both pinned in tools/go.mod
+	$(GO) tool -modfile=tools/go.mod staticcheck -checks inherit,-SA1019 ./... # SA1019: AWS deprecates members that users still send
+	@dead=$$($(GO) tool -modfile=tools/go.mod deadcode -test ./...); if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
+
 .PHONY: vet
-vet: ## go vet, gofmt, linters
+vet: ## go vet and gofmt
 	$(GO) vet ./...
 	@out=$$(gofmt -l $(wildcard cmd internal test examples)); if [ -n "$$out" ]; then echo "gofmt would change: $$out"; exit 1; fi
 
@@ -48,7 +53,7 @@ base-images: deps
 	@script/as-root script/base-images >/dev/null
 
 .PHONY: test
-test: deps build base-images vet arm64 ## everything CI runs
+test: deps build base-images vet lint arm64 ## everything CI runs
 	script/as-root $(TEST) -timeout 20m ./...
 
 .PHONY: bench

@@ -121,9 +121,6 @@ func TestArrows(t *testing.T) {
 func TestHomes(t *testing.T) {
 	for _, p := range packages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)
-		if name == "pending" {
-			continue
-		}
 		for _, imp := range p.Imports {
 			for lib, at := range homes {
 				if (imp == lib || strings.HasSuffix(lib, "/") && strings.HasPrefix(imp, lib)) && !slices.Contains(at, name) {

@@ -24,17 +24,16 @@ var here = arn.Scope{Account: "000000000000", Region: "us-east-1"}
 
 // A bench is a controller with what it works on.
 type bench struct {
-	t        *testing.T
-	db       *store.DB
-	engine   *fake.Engine
-	applied  int
-	resolve  func(ref string) (runtime.Image, error)
-	groups   map[string]bool
-	fault    func(string)
-	c        *Controller
-	key      string
-	subnet   string
-	statuses []string // LastStatus, each time it changed
+	t       *testing.T
+	db      *store.DB
+	engine  *fake.Engine
+	applied int
+	resolve func(ref string) (runtime.Image, error)
+	groups  map[string]bool
+	fault   func(string)
+	c       *Controller
+	key     string
+	subnet  string
 }
 
 func newBench(t *testing.T, change ...func(*state.Task, *ecstypes.TaskDefinition)) *bench {

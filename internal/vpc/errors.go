@@ -46,7 +46,6 @@ var (
 	kindGroup     = kind{"sg-", "security-group", "InvalidGroupId.Malformed", "InvalidGroup.NotFound", "The security group '%s' does not exist", "The security groups '%s' do not exist"}
 	kindRule      = kind{"sgr-", "security-group-rule", "InvalidSecurityGroupRuleId.Malformed", "InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist", "The security group rule IDs '%s' do not exist"}
 	kindInterface = kind{"eni-", "network-interface", "InvalidNetworkInterfaceId.Malformed", "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '%s' does not exist", "The network interface IDs '%s' do not exist"}
-	kinds         = []kind{kindVPC, kindSubnet, kindGroup, kindRule, kindInterface}
 )
 
 // notFound says that there are no resources with these ids.
