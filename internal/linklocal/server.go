@@ -163,28 +163,30 @@ func (v *vpcServer) listen(control func(string, string, syscall.RawConn) error, 
 	lc := net.ListenConfig{Control: control}
 	lc.SetMultipathTCP(false)
 	ctx := context.Background()
-	udp, err := lc.ListenPacket(ctx, "udp4", netip.AddrPortFrom(resolver, 53).String())
-	if err != nil {
-		return err
+	h := dns.HandlerFunc(v.answer)
+	for _, at := range []netip.Addr{resolver, ResolverAddr} {
+		udp, err := lc.ListenPacket(ctx, "udp4", netip.AddrPortFrom(at, 53).String())
+		if err != nil {
+			return err
+		}
+		u := &dns.Server{PacketConn: udp, Handler: h}
+		v.close = append(v.close, udp.Close, u.Shutdown)
+		tcp, err := lc.Listen(ctx, "tcp4", netip.AddrPortFrom(at, 53).String())
+		if err != nil {
+			return err
+		}
+		t := &dns.Server{Listener: tcp, Handler: h}
+		v.close = append(v.close, tcp.Close, t.Shutdown)
+		go u.ActivateAndServe()
+		go t.ActivateAndServe()
 	}
-	v.close = append(v.close, udp.Close)
-	tcp, err := lc.Listen(ctx, "tcp4", netip.AddrPortFrom(resolver, 53).String())
-	if err != nil {
-		return err
-	}
-	v.close = append(v.close, tcp.Close)
 	meta, err := lc.Listen(ctx, "tcp4", netip.AddrPortFrom(MetadataAddr, 80).String())
 	if err != nil {
 		return err
 	}
-	v.close = append(v.close, meta.Close)
-	h := dns.HandlerFunc(v.answer)
-	u, t := &dns.Server{PacketConn: udp, Handler: h}, &dns.Server{Listener: tcp, Handler: h}
 	web := &http.Server{Handler: http.HandlerFunc(v.metadata), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second}
-	go u.ActivateAndServe()
-	go t.ActivateAndServe()
 	go web.Serve(meta)
-	v.close = append(v.close, u.Shutdown, t.Shutdown, web.Close)
+	v.close = append(v.close, meta.Close, web.Close)
 	return nil
 }
 

@@ -17,6 +17,10 @@ import (
 // MetadataAddr is where every task finds its metadata. Source: ECS task metadata endpoint v4.
 var MetadataAddr = netip.MustParseAddr("169.254.170.2")
 
+// ResolverAddr is where every VPC has its resolver, besides its base address plus two. Source: VPC
+// user guide, Amazon DNS server.
+var ResolverAddr = netip.MustParseAddr("169.254.169.253")
+
 // A Snapshot is everything the process needs to know. It is never changed once made.
 type Snapshot struct {
 	VPCs []VPC
