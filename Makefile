@@ -56,6 +56,10 @@ base-images: deps
 test: deps build base-images vet lint arm64 ## everything CI runs
 	script/as-root $(TEST) -timeout 20m ./...
 
+.PHONY: soak
+soak: deps build base-images ## the long ones
+	LOTSE_SOAK=1 script/as-root $(TEST) -timeout 60m -count=1 ./cmd/lotse-log ./internal/... ./test
+
 .PHONY: bench
 bench: deps build base-images ## the figures of doc/benchmarks.md
 	script/as-root $(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/...
