@@ -26,7 +26,6 @@ type service struct {
 	svc         store.Object[state.Service]
 	status      state.ServiceStatus
 	statusRev   store.Rev
-	before      string
 	deployments []state.Deployment // newest first, without those that are Gone
 	tasks       []member           // all whose record is still there, oldest first
 	now         time.Time
