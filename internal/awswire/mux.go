@@ -25,7 +25,10 @@ type MuxOptions struct {
 	// unknown. An *Error is told to the caller, any other error is a failure of ours. Required.
 	Authenticate func(r *http.Request, body []byte, api *API, op string) (context.Context, error)
 	Log          *slog.Logger // nil: slog.Default
-	Coverage     string       // where it's written which operations there are; for the 501's text
+	// Observe is told of every request for an operation that is served: how it ended ("" or an error
+	// code), and how long it took. Nil: nobody is.
+	Observe  func(api *API, op, code string, took time.Duration)
+	Coverage string // where it's written which operations there are; for the 501's text
 }
 
 // A Mux serves the APIs added to it. It is an http.Handler; all of its paths are the same.
@@ -92,6 +95,13 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	log := m.o.Log.With("request_id", id, "api", rt.name(), "op", rt.op, "took", time.Since(start))
 	if err == nil {
 		err = m.answer(w, ctx, rt, out)
+	}
+	if m.o.Observe != nil && rt.api != nil && rt.api.ops[rt.op].run != nil {
+		code := ""
+		if err != nil {
+			code = public(err).Code
+		}
+		m.o.Observe(rt.api, rt.op, code, time.Since(start))
 	}
 	if err == nil {
 		log.Debug("request served")

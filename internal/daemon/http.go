@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
@@ -26,7 +25,7 @@ import (
 func (s *server) handler() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /_lotse/health", s.health)
-	m.Handle("GET /metrics", promhttp.Handler())
+	m.Handle("GET /metrics", s.metrics.handler())
 	m.HandleFunc("POST "+build.Path, s.serveBuild)
 	m.HandleFunc("POST /_lotse/adopt", s.own(s.adopt))
 	m.HandleFunc("GET /_lotse/trace", s.own(s.trace))

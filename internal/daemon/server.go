@@ -47,6 +47,7 @@ type server struct {
 	balancer   *lbconfig.Client
 	fabric     *fabric.Controller
 
+	metrics  *metrics
 	verifier *awsauth.Verifier
 	api      *awswire.Mux
 	registry *oci.Registry
@@ -61,7 +62,7 @@ type server struct {
 }
 
 func newServer(o Options, p Paths, at *net.TCPAddr) (*server, error) {
-	s := &server{o: o, p: p, endpoint: "http://" + at.String(), fault: faultFrom(os.Getenv(faultVariable)), again: make(chan struct{}), idle: make(chan struct{})}
+	s := &server{o: o, p: p, endpoint: "http://" + at.String(), fault: faultFrom(os.Getenv(faultVariable)), metrics: newMetrics(), again: make(chan struct{}), idle: make(chan struct{})}
 	creds, err := ensureCredentials(p, o.Account, o.Region)
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (s *server) services(creds Credentials, port int) {
 	identities := iam.New(iam.Options{DB: s.db, Log: log})
 
 	s.verifier = awsauth.NewVerifier(rootKey{creds}, awsauth.Options{Regions: []string{s.o.Region}})
-	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Log: log, Coverage: "doc/coverage.md"})
+	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Log: log, Observe: s.metrics.observe, Coverage: "doc/coverage.md"})
 	s.api.Add(ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()}).API())
 	s.api.Add(s.ecr.API())
 	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
