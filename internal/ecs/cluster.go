@@ -3,7 +3,7 @@ package ecs
 import (
 	"context"
 	"errors"
-	"strings"
+	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -16,8 +16,13 @@ import (
 
 // CreateCluster makes a cluster, revives a deleted one, or returns the one that is there.
 func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) (*ecs.CreateClusterOutput, error) {
-	if err := onlyMembers("", in, "ClusterName", "Tags"); err != nil {
+	if err := onlyMembers("", in, "ClusterName", "Settings", "Tags"); err != nil {
 		return nil, err
+	}
+	for _, st := range in.Settings {
+		if st.Name != types.ClusterSettingNameContainerInsights || aws.ToString(st.Value) != "disabled" {
+			return nil, invalid("Lotse gathers no container insights yet: the setting %s can only be disabled.", st.Name)
+		}
 	}
 	name := aws.ToString(in.ClusterName)
 	if name == "" {
@@ -53,6 +58,9 @@ func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput)
 
 // DescribeClusters shows clusters; what isn't there is a failure, not an error.
 func (s *Service) DescribeClusters(ctx context.Context, in *ecs.DescribeClustersInput) (*ecs.DescribeClustersOutput, error) {
+	if err := onlyMembers("", in, "Clusters", "Include"); err != nil {
+		return nil, err
+	}
 	names := in.Clusters
 	if len(names) == 0 {
 		names = []string{defaultCluster}
@@ -60,7 +68,7 @@ func (s *Service) DescribeClusters(ctx context.Context, in *ecs.DescribeClusters
 	if len(names) > 100 {
 		return nil, invalid("clusters can have at most 100 items.")
 	}
-	sc, out := scope(ctx), &ecs.DescribeClustersOutput{}
+	sc, out := scope(ctx), &ecs.DescribeClustersOutput{Clusters: []types.Cluster{}, Failures: []types.Failure{}}
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		for _, given := range names {
 			name, err := clusterName(sc, &given)
@@ -83,14 +91,7 @@ func (s *Service) DescribeClusters(ctx context.Context, in *ecs.DescribeClusters
 			if err != nil {
 				return err
 			}
-			for _, inc := range in.Include {
-				if inc == types.ClusterFieldTags {
-					v.Tags = tagList(c.Val.Tags)
-				}
-				if inc == types.ClusterFieldSettings {
-					v.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled")}}
-				}
-			}
+			include(&v, c.Val, in.Include)
 			out.Clusters = append(out.Clusters, v)
 		}
 		return nil
@@ -100,6 +101,9 @@ func (s *Service) DescribeClusters(ctx context.Context, in *ecs.DescribeClusters
 
 // ListClusters lists the ACTIVE clusters' ARNs.
 func (s *Service) ListClusters(ctx context.Context, in *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) {
+	if err := onlyMembers("", in, "MaxResults", "NextToken"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	var arns []string
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
@@ -122,6 +126,9 @@ func (s *Service) ListClusters(ctx context.Context, in *ecs.ListClustersInput) (
 
 // DeleteCluster makes an empty cluster INACTIVE.
 func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput) (*ecs.DeleteClusterOutput, error) {
+	if err := onlyMembers("", in, "Cluster"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	var out types.Cluster
 	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
@@ -141,7 +148,11 @@ func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput)
 			if err != nil {
 				return err
 			}
-			if st, err := state.TaskStatuses.Get(tx, t.Key); err != nil || st.Val.LastStatus != "STOPPED" {
+			st, err := taskStatus(tx, t.Key)
+			if err != nil {
+				return err
+			}
+			if st.LastStatus != "STOPPED" {
 				return errClusterTasks
 			}
 		}
@@ -186,11 +197,15 @@ func clusterView(tx store.Reader, c state.Cluster) (types.Cluster, error) {
 			v.ActiveServicesCount++
 		}
 	}
-	for t, err := range state.TaskStatuses.List(tx, prefix) {
+	for t, err := range state.Tasks.List(tx, prefix) { // not their statuses: a task that no controller has seen yet is pending
 		if err != nil {
 			return v, err
 		}
-		switch taskPhase(t.Val.LastStatus) {
+		st, err := taskStatus(tx, t.Key)
+		if err != nil {
+			return v, err
+		}
+		switch taskPhase(st.LastStatus) {
 		case running:
 			v.RunningTasksCount++
 		case pending:
@@ -198,6 +213,29 @@ func clusterView(tx store.Reader, c state.Cluster) (types.Cluster, error) {
 		}
 	}
 	return v, nil
+}
+
+// include adds what DescribeClusters shows only when asked for it.
+func include(v *types.Cluster, c state.Cluster, fields []types.ClusterField) {
+	for _, f := range fields {
+		switch f {
+		case types.ClusterFieldTags:
+			v.Tags = tagList(c.Tags)
+		case types.ClusterFieldSettings:
+			v.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled")}}
+		case types.ClusterFieldStatistics:
+			// Every task and service here is of launch type FARGATE.
+			v.Statistics = []types.KeyValuePair{
+				statistic("runningEC2TasksCount", 0), statistic("runningFargateTasksCount", v.RunningTasksCount),
+				statistic("pendingEC2TasksCount", 0), statistic("pendingFargateTasksCount", v.PendingTasksCount),
+				statistic("activeEC2ServiceCount", 0), statistic("activeFargateServiceCount", v.ActiveServicesCount),
+			}
+		}
+	}
+}
+
+func statistic(name string, n int32) types.KeyValuePair {
+	return types.KeyValuePair{Name: aws.String(name), Value: aws.String(strconv.Itoa(int(n)))}
 }
 
 func missing(what string) types.Failure {
@@ -214,10 +252,10 @@ const (
 )
 
 func taskPhase(lastStatus string) phase {
-	switch {
-	case lastStatus == "RUNNING":
+	switch lastStatus {
+	case "RUNNING":
 		return running
-	case strings.Contains("PROVISIONING PENDING ACTIVATING", lastStatus):
+	case "PROVISIONING", "PENDING", "ACTIVATING":
 		return pending
 	}
 	return ending

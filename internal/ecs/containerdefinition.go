@@ -31,6 +31,9 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 		}
 	}
 	if p := in.RuntimePlatform; p != nil {
+		if err := onlyMembers("runtimePlatform", *p, "CpuArchitecture", "OperatingSystemFamily"); err != nil {
+			return none, err
+		}
 		if p.CpuArchitecture != "" && string(p.CpuArchitecture) != s.o.Architecture {
 			return none, client("This machine runs %s; runtimePlatform.cpuArchitecture '%s' can't be met.", s.o.Architecture, p.CpuArchitecture)
 		}
@@ -41,6 +44,9 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 	cpu, memory, err := fargateSize(aws.ToString(in.Cpu), aws.ToString(in.Memory))
 	if err != nil {
 		return none, err
+	}
+	if n := jsonSize(in); n > 65536 { // Source: DG service-quotas: 64 KiB
+		return none, client("Actual length: '%d'. Max allowed length is '65536' bytes.", n)
 	}
 	containers, err := containerDefinitions(in, cpu, memory)
 	if err != nil {
@@ -129,6 +135,9 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 		return c, client("Invalid setting for container '%s'. 'stopTimeout' is between 0 and 120 seconds.", *c.Name)
 	}
 	for _, e := range c.Environment {
+		if err := onlyMembers("environment", e, "Name", "Value"); err != nil {
+			return c, err
+		}
 		if !envNameRE.MatchString(aws.ToString(e.Name)) {
 			return c, client("Invalid setting for container '%s'. Environment names are not empty and hold no '='.", *c.Name)
 		}
@@ -153,6 +162,9 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 	return c, nil
 }
 
+// portNameRE: Source: API reference, PortMapping.
+var portNameRE = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
+
 func portMappings(c *types.ContainerDefinition, ports map[string]bool) error {
 	if c.PortMappings == nil {
 		c.PortMappings = []types.PortMapping{}
@@ -162,6 +174,12 @@ func portMappings(c *types.ContainerDefinition, ports map[string]bool) error {
 		if err := onlyMembers(fmt.Sprintf("a port mapping of container '%s'", *c.Name), *p,
 			"ContainerPort", "HostPort", "Protocol", "Name", "AppProtocol"); err != nil {
 			return err
+		}
+		if p.Name != nil && !portNameRE.MatchString(*p.Name) {
+			return client("Invalid setting for container '%s'. A port mapping's name has 1 to 64 lower-case letters, digits, _ and -, and does not start with -.", *c.Name)
+		}
+		if p.AppProtocol != "" && p.Name == nil {
+			return client("Invalid setting for container '%s'. A port mapping with appProtocol needs a name.", *c.Name)
 		}
 		if p.AppProtocol != "" && p.AppProtocol != types.ApplicationProtocolHttp {
 			return client("Lotse serves appProtocol http, not '%s', yet.", p.AppProtocol)
@@ -195,8 +213,8 @@ func logConfiguration(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitio
 	if l.LogDriver != types.LogDriverAwslogs {
 		return client("Lotse supports the log driver awslogs, not '%s', yet.", l.LogDriver)
 	}
-	if len(l.SecretOptions) > 0 {
-		return client("Lotse does not support logConfiguration.secretOptions yet.")
+	if err := onlyMembers("logConfiguration", *l, "LogDriver", "Options"); err != nil {
+		return err
 	}
 	if l.Options["awslogs-group"] == "" {
 		return client("Log driver awslogs requires options: awslogs-group")

@@ -18,6 +18,9 @@ import (
 
 // ListServiceDeployments lists a service's deployments, newest first.
 func (s *Service) ListServiceDeployments(ctx context.Context, in *ecs.ListServiceDeploymentsInput) (*ecs.ListServiceDeploymentsOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "CreatedAt", "MaxResults", "NextToken", "Service", "Status"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	briefs := map[string]types.ServiceDeploymentBrief{}
 	var keys []string
@@ -64,6 +67,9 @@ func (s *Service) ListServiceDeployments(ctx context.Context, in *ecs.ListServic
 
 // DescribeServiceDeployments shows deployments by ARN.
 func (s *Service) DescribeServiceDeployments(ctx context.Context, in *ecs.DescribeServiceDeploymentsInput) (*ecs.DescribeServiceDeploymentsOutput, error) {
+	if err := onlyMembers("", in, "ServiceDeploymentArns"); err != nil {
+		return nil, err
+	}
 	if n := len(in.ServiceDeploymentArns); n == 0 || n > 20 {
 		return nil, invalid("serviceDeploymentArns should have 1 to 20 items.")
 	}
@@ -83,6 +89,9 @@ func (s *Service) DescribeServiceDeployments(ctx context.Context, in *ecs.Descri
 
 // DescribeServiceRevisions shows what a deployment was to run.
 func (s *Service) DescribeServiceRevisions(ctx context.Context, in *ecs.DescribeServiceRevisionsInput) (*ecs.DescribeServiceRevisionsOutput, error) {
+	if err := onlyMembers("", in, "ServiceRevisionArns"); err != nil {
+		return nil, err
+	}
 	if n := len(in.ServiceRevisionArns); n == 0 || n > 20 {
 		return nil, invalid("serviceRevisionArns should have 1 to 20 items.")
 	}
@@ -116,17 +125,11 @@ func (s *Service) DescribeServiceRevisions(ctx context.Context, in *ecs.Describe
 // Private
 
 // newDeployment checks what a deployment would run; it is not yet stored.
-func (s *Service) newDeployment(tx *store.WriteTx, svc state.Service, taskDefinition *string, network *types.NetworkConfiguration, lbs []types.LoadBalancer) (state.Deployment, error) {
+func newDeployment(tx *store.WriteTx, svc state.Service, taskDefinition *string, network *types.NetworkConfiguration, lbs []types.LoadBalancer) (state.Deployment, error) {
 	var none state.Deployment
-	td, err := findTaskDefinition(tx, svc.Scope, aws.ToString(taskDefinition))
+	def, err := usable(tx, svc, taskDefinition)
 	if err != nil {
 		return none, err
-	}
-	def := td.Val.Definition
-	if def.Status != types.TaskDefinitionStatusActive {
-		if p, err := primary(tx, svc); err != nil || p.TaskDefinitionARN != aws.ToString(def.TaskDefinitionArn) {
-			return none, errTaskDefInactive
-		}
 	}
 	nw, err := awsvpc(tx, svc.Scope, network)
 	if err != nil {
@@ -142,18 +145,32 @@ func (s *Service) newDeployment(tx *store.WriteTx, svc state.Service, taskDefini
 	}, nil
 }
 
+// usable finds the task definition of a new deployment. An INACTIVE one serves only the service
+// that runs it already.
+func usable(tx store.Reader, svc state.Service, given *string) (types.TaskDefinition, error) {
+	td, err := findTaskDefinition(tx, svc.Scope, aws.ToString(given))
+	if err != nil {
+		return types.TaskDefinition{}, err
+	}
+	def := td.Val.Definition
+	if def.Status != types.TaskDefinitionStatusActive {
+		if p, err := primary(tx, svc); err != nil || p.TaskDefinitionARN != aws.ToString(def.TaskDefinitionArn) {
+			return def, errTaskDefInactive
+		}
+	}
+	return def, nil
+}
+
 // putDeployment stores d as the service's newest.
 func putDeployment(tx *store.WriteTx, svc *state.Service, d state.Deployment) error {
-	if svc.Sequence > 0 {
-		for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
-			if err != nil {
-				return err
-			}
-			if st, err := deploymentStatus(tx, *svc, o.Val); err != nil {
-				return err
-			} else if !st.Gone {
-				d.Source = append(d.Source, o.Val.RevisionID)
-			}
+	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
+		if err != nil {
+			return err
+		}
+		if st, err := deploymentStatus(tx, *svc, o.Val); err != nil {
+			return err
+		} else if !st.Gone {
+			d.Source = append(d.Source, o.Val.RevisionID)
 		}
 	}
 	svc.Sequence++
@@ -197,24 +214,33 @@ func loadBalancers(tx store.Reader, svc state.Service, def types.TaskDefinition,
 		if err := onlyMembers("loadBalancers", lb, "TargetGroupArn", "ContainerName", "ContainerPort"); err != nil {
 			return nil, err
 		}
-		name, port := aws.ToString(lb.ContainerName), aws.ToInt32(lb.ContainerPort)
-		if name == "" {
-			return nil, invalid("Container Name can not be blank.")
+		tg, name, port := aws.ToString(lb.TargetGroupArn), aws.ToString(lb.ContainerName), int(aws.ToInt32(lb.ContainerPort))
+		if err := checkContainers(def, []state.ServiceLoadBalancer{{TargetGroupARN: tg, Container: name, Port: port}}); err != nil {
+			return nil, err
 		}
-		i := slices.IndexFunc(def.ContainerDefinitions, func(c types.ContainerDefinition) bool { return aws.ToString(c.Name) == name })
-		if i < 0 {
-			return nil, invalid("The container %s does not exist in the task definition.", name)
-		}
-		if !slices.ContainsFunc(def.ContainerDefinitions[i].PortMappings, func(p types.PortMapping) bool { return aws.ToInt32(p.ContainerPort) == port }) {
-			return nil, invalid("The container %s did not have a container port %d defined.", name, port)
-		}
-		tg := aws.ToString(lb.TargetGroupArn)
 		if err := checkTargetGroup(tx, svc.Scope, tg, nw); err != nil {
 			return nil, err
 		}
-		out = append(out, state.ServiceLoadBalancer{TargetGroupARN: tg, Container: name, Port: int(port)})
+		out = append(out, state.ServiceLoadBalancer{TargetGroupARN: tg, Container: name, Port: port})
 	}
 	return out, nil
+}
+
+// checkContainers looks that a definition has the containers and ports that are to be targets.
+func checkContainers(def types.TaskDefinition, lbs []state.ServiceLoadBalancer) error {
+	for _, lb := range lbs {
+		if lb.Container == "" {
+			return invalid("Container Name can not be blank.")
+		}
+		c := container(def, lb.Container)
+		if c == nil {
+			return invalid("The container %s does not exist in the task definition.", lb.Container)
+		}
+		if !slices.ContainsFunc(c.PortMappings, func(p types.PortMapping) bool { return int(aws.ToInt32(p.ContainerPort)) == lb.Port }) {
+			return invalid("The container %s did not have a container port %d defined.", lb.Container, lb.Port)
+		}
+	}
+	return nil
 }
 
 func checkTargetGroup(tx store.Reader, sc arn.Scope, tg string, nw state.AwsvpcConfiguration) error {
@@ -224,6 +250,9 @@ func checkTargetGroup(tx store.Reader, sc arn.Scope, tg string, nw state.AwsvpcC
 	}
 	if err != nil {
 		return err
+	}
+	if g.Val.TargetType != "ip" {
+		return invalid("The provided target group %s has target type %s, which is incompatible with the awsvpc network mode specified in the task definition.", tg, g.Val.TargetType)
 	}
 	if used, err := state.TargetGroupInUse(tx, sc, tg); err != nil {
 		return err
@@ -247,8 +276,11 @@ next:
 	for _, given := range arns {
 		a, err := arn.Parse(given)
 		parts := strings.Split(a.Name(), "/")
-		if err != nil || a.Service != "ecs" || a.Type() != kind || len(parts) != 3 {
+		if err != nil || a.Service != "ecs" || a.Type() != kind || len(parts) != 3 || a.Account != sc.Account {
 			return invalid("The ARN provided is invalid.")
+		}
+		if a.Region != sc.Region {
+			return invalid("Invalid Region in ARN: %s", a.Region)
 		}
 		svc, err := state.Services.Get(tx, sc.Key(parts[0], parts[1]))
 		if errors.Is(err, store.ErrNotFound) {
@@ -295,21 +327,51 @@ func serviceDeploymentView(tx store.Reader, svc state.Service, d state.Deploymen
 	v := types.ServiceDeployment{
 		ServiceDeploymentArn: aws.String(serviceDeploymentARN(svc, d)), ServiceArn: aws.String(svc.ARN()), ClusterArn: aws.String(svc.ClusterARN()),
 		CreatedAt: aws.Time(d.CreatedAt), StartedAt: when(st.StartedAt), FinishedAt: when(st.FinishedAt), UpdatedAt: when(st.UpdatedAt),
-		Status: serviceDeploymentStatus(svc, d, st), StatusReason: aws.String(st.RolloutStateReason),
+		StatusReason: aws.String(st.RolloutStateReason),
 		SourceServiceRevisions:  []types.ServiceRevisionSummary{},
 		DeploymentConfiguration: deploymentConfiguration(svc),
 		TargetServiceRevision: &types.ServiceRevisionSummary{Arn: aws.String(revisionARN(svc, d.RevisionID)),
-			RequestedTaskCount: int32(svc.DesiredCount), RunningTaskCount: int32(n.running), PendingTaskCount: int32(n.pending)},
+			RequestedTaskCount: int32(n.wanted), RunningTaskCount: int32(n.running), PendingTaskCount: int32(n.pending)},
 		DeploymentCircuitBreaker: &types.ServiceDeploymentCircuitBreaker{Status: breakerStatus(svc, st), FailureCount: int32(st.FailedTasks),
 			Threshold: int32(state.BreakerThreshold(svc.DesiredCount))},
 	}
+	if d.Sequence == svc.Sequence {
+		v.TargetServiceRevision.RequestedTaskCount = int32(svc.DesiredCount)
+	}
+	by, err := rollbackOf(tx, svc, d)
+	if err != nil {
+		return v, err
+	}
+	var how state.DeploymentStatus
+	if by.ID != "" {
+		if how, err = deploymentStatus(tx, svc, by); err != nil {
+			return v, err
+		}
+		v.Rollback = &types.Rollback{Reason: aws.String("Service deployment rolled back because the circuit breaker threshold was exceeded."), StartedAt: aws.Time(by.CreatedAt),
+			ServiceRevisionArn: aws.String(revisionARN(svc, by.RevisionID))}
+	}
+	v.Status = serviceDeploymentStatus(d, st, how)
 	for _, id := range d.Source {
 		v.SourceServiceRevisions = append(v.SourceServiceRevisions, types.ServiceRevisionSummary{Arn: aws.String(revisionARN(svc, id))})
 	}
 	return v, nil
 }
 
-func serviceDeploymentStatus(svc state.Service, d state.Deployment, st state.DeploymentStatus) types.ServiceDeploymentStatus {
+// rollbackOf finds the deployment that rolled d back; one without an ID if there is none.
+func rollbackOf(tx store.Reader, svc state.Service, d state.Deployment) (state.Deployment, error) {
+	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
+		if err != nil {
+			return state.Deployment{}, err
+		}
+		if o.Val.RollbackOf == d.ID {
+			return o.Val, nil
+		}
+	}
+	return state.Deployment{}, nil
+}
+
+// serviceDeploymentStatus: by is the progress of the deployment that rolls d back, if there is one.
+func serviceDeploymentStatus(d state.Deployment, st, by state.DeploymentStatus) types.ServiceDeploymentStatus {
 	switch {
 	case st.RolloutState == "COMPLETED" && d.RollbackOf != "":
 		return types.ServiceDeploymentStatusRollbackSuccessful
@@ -317,8 +379,10 @@ func serviceDeploymentStatus(svc state.Service, d state.Deployment, st state.Dep
 		return types.ServiceDeploymentStatusSuccessful
 	case st.RolloutState == "FAILED" && st.RolledBack:
 		return types.ServiceDeploymentStatusRollbackSuccessful
-	case st.RolloutState == "FAILED" && svc.CircuitBreaker.Rollback && st.FinishedAt.IsZero():
+	case st.RolloutState == "FAILED" && by.RolloutState == "IN_PROGRESS" && !by.Superseded:
 		return types.ServiceDeploymentStatusRollbackInProgress
+	case st.RolloutState == "FAILED" && by.RolloutState != "":
+		return types.ServiceDeploymentStatusRollbackFailed
 	case st.RolloutState == "FAILED", st.Superseded:
 		return types.ServiceDeploymentStatusStopped
 	case st.StartedAt.IsZero():

@@ -17,6 +17,9 @@ var (
 	errTaskNotFound     = invalid("The referenced task was not found.")
 	errTaskDefMissing   = client("TaskDefinition not found.")
 	errTaskDefInactive  = client("TaskDefinition is inactive")
+	errRoleInvalid      = client("Role is not valid")
+	errNoSuchResource   = awsError("ResourceNotFoundException", "The specified resource could not be found.")
+	errTooManyTags      = awsError("LimitExceededException", "The maximum number of tags per resource is 50.")
 	errDescribeTaskDef  = client("Unable to describe task definition.")
 )
 

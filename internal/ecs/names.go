@@ -39,22 +39,27 @@ func clusterName(sc arn.Scope, s *string) (string, error) {
 	return a.Name(), nil
 }
 
-// lastName takes a service's or task's name or ARN: of an ARN, cluster and name.
-func lastName(sc arn.Scope, typ, s string) (cluster, name string, err error) {
+// lastName takes the name or ARN of a service or task of the cluster, and gives the name. An ARN
+// must be of that cluster: operations look nowhere else.
+func lastName(sc arn.Scope, cluster, typ, s string) (string, error) {
 	if !arn.IsARN(s) {
-		return "", s, nil
+		return s, nil
 	}
 	a, err := arn.Parse(s)
-	if err != nil || a.Service != "ecs" || a.Type() != typ {
-		return "", "", invalid("The ARN provided is invalid.")
+	if err != nil || a.Service != "ecs" || a.Type() != typ || a.Account != sc.Account {
+		return "", invalid("The ARN provided is invalid.")
 	}
 	if a.Region != sc.Region {
-		return "", "", invalid("Invalid Region in ARN: %s", a.Region)
+		return "", invalid("Invalid Region in ARN: %s", a.Region)
 	}
-	if i := strings.LastIndexByte(a.Name(), '/'); i >= 0 {
-		return a.Name()[:i], a.Name()[i+1:], nil
+	of, name, long := strings.Cut(a.Name(), "/")
+	if !long {
+		return of, nil // the old form, without a cluster
 	}
-	return "", a.Name(), nil
+	if of != cluster { // seen in reports of callers who left out the cluster
+		return "", invalid("Invalid identifier: Identifier is for cluster %s. Your cluster is %s", of, cluster)
+	}
+	return name, nil
 }
 
 // familyRevision splits family, family:7 or the ARN of a task definition. Revision 0: the latest ACTIVE one.

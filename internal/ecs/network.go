@@ -18,6 +18,12 @@ func awsvpc(tx store.Reader, sc arn.Scope, in *types.NetworkConfiguration) (stat
 		return out, invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
 	}
 	c := in.AwsvpcConfiguration
+	if err := onlyMembers("networkConfiguration", *in, "AwsvpcConfiguration"); err != nil {
+		return out, err
+	}
+	if err := onlyMembers("awsvpcConfiguration", *c, "Subnets", "SecurityGroups", "AssignPublicIp"); err != nil {
+		return out, err
+	}
 	switch {
 	case len(c.Subnets) == 0:
 		return out, invalid("subnets can not be empty.")

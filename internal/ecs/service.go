@@ -2,9 +2,9 @@ package ecs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"reflect"
+	"maps"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -20,7 +20,7 @@ import (
 func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput) (*ecs.CreateServiceOutput, error) {
 	if err := onlyMembers("", in, "ServiceName", "Cluster", "TaskDefinition", "DesiredCount", "LaunchType", "PlatformVersion",
 		"LoadBalancers", "NetworkConfiguration", "DeploymentConfiguration", "DeploymentController", "SchedulingStrategy",
-		"HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "Tags", "ClientToken"); err != nil {
+		"HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "Tags", "ClientToken", "AvailabilityZoneRebalancing"); err != nil {
 		return nil, err
 	}
 	name := aws.ToString(in.ServiceName)
@@ -47,13 +47,18 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 	}
 	var out types.Service
 	err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		svc := svc
 		c, err := s.cluster(tx, svc.Scope, in.Cluster)
 		if err != nil {
 			return err
 		}
 		svc.Cluster, svc.CreatedAt = c.Val.Name, tx.Now()
-		d, err := s.newDeployment(tx, svc, in.TaskDefinition, in.NetworkConfiguration, in.LoadBalancers)
+		d, err := newDeployment(tx, svc, in.TaskDefinition, in.NetworkConfiguration, in.LoadBalancers)
 		if err != nil {
+			return err
+		}
+		useRole(&svc, d)
+		if err := checkGrace(svc, in.HealthCheckGracePeriodSeconds); err != nil {
 			return err
 		}
 		o, err := state.Services.Get(tx, svc.Key())
@@ -71,14 +76,11 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 			}
 			svc.Sequence = o.Val.Sequence // an INACTIVE service's name: new deployments, old history
 		}
-		if len(d.LoadBalancers) > 0 {
-			svc.RoleARN = "arn:aws:iam::" + svc.Scope.Account + ":role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
-		}
 		o.Key, o.Val = svc.Key(), svc
-		if err := putDeployment(tx, &o.Val, d); err != nil {
+		if err := forget(tx, o.Key); err != nil {
 			return err
 		}
-		if err := forget(tx, o.Key); err != nil {
+		if err := putDeployment(tx, &o.Val, d); err != nil {
 			return err
 		}
 		if err := state.Services.Put(tx, &o); err != nil {
@@ -95,7 +97,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput) (*ecs.UpdateServiceOutput, error) {
 	if err := onlyMembers("", in, "Service", "Cluster", "TaskDefinition", "DesiredCount", "PlatformVersion", "LoadBalancers",
 		"NetworkConfiguration", "DeploymentConfiguration", "DeploymentController", "HealthCheckGracePeriodSeconds", "PropagateTags",
-		"EnableECSManagedTags", "ForceNewDeployment"); err != nil {
+		"EnableECSManagedTags", "ForceNewDeployment", "AvailabilityZoneRebalancing"); err != nil {
 		return nil, err
 	}
 	if err := checkLaunch(types.LaunchTypeFargate, in.PlatformVersion); err != nil {
@@ -104,10 +106,13 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 	if n := in.DesiredCount; n != nil && (*n < 0 || *n > 5000) {
 		return nil, invalid("desiredCount is between 0 and 5000.")
 	}
+	if err := checkController(in.DeploymentController, in.AvailabilityZoneRebalancing); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	var out types.Service
 	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
-		o, err := s.service(tx, sc, in.Cluster, in.Service)
+		o, err := s.anyService(tx, sc, in.Cluster, in.Service)
 		if err != nil {
 			return err
 		}
@@ -129,7 +134,10 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 		if in.EnableECSManagedTags != nil {
 			o.Val.ManagedTags = *in.EnableECSManagedTags
 		}
-		if err := s.redeploy(tx, &o.Val, in); err != nil {
+		if err := redeploy(tx, &o.Val, in); err != nil {
+			return err
+		}
+		if err := checkGrace(o.Val, in.HealthCheckGracePeriodSeconds); err != nil {
 			return err
 		}
 		if err := state.Services.Put(tx, &o); err != nil {
@@ -143,6 +151,9 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 
 // DeleteService lets a service drain. It stays describable, as DRAINING and then INACTIVE.
 func (s *Service) DeleteService(ctx context.Context, in *ecs.DeleteServiceInput) (*ecs.DeleteServiceOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "Service", "Force"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	var out types.Service
 	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
@@ -167,21 +178,24 @@ func (s *Service) DeleteService(ctx context.Context, in *ecs.DeleteServiceInput)
 
 // Private
 
-// service finds a service that is not INACTIVE.
-func (s *Service) service(tx store.Reader, sc arn.Scope, cluster, given *string) (store.Object[state.Service], error) {
+// anyService finds a service of an ACTIVE cluster, whatever has become of it.
+func (s *Service) anyService(tx store.Reader, sc arn.Scope, cluster, given *string) (store.Object[state.Service], error) {
 	var none store.Object[state.Service]
 	c, err := s.cluster(tx, sc, cluster)
 	if err != nil {
 		return none, err
 	}
-	_, name, err := lastName(sc, "service", aws.ToString(given))
+	name, err := lastName(sc, c.Val.Name, "service", aws.ToString(given))
 	if err != nil {
 		return none, err
 	}
 	o, err := state.Services.Get(tx, sc.Key(c.Val.Name, name))
-	if errors.Is(err, store.ErrNotFound) {
-		return o, errServiceNotFound
-	}
+	return o, absent(err, errServiceNotFound)
+}
+
+// service finds a service that is not INACTIVE.
+func (s *Service) service(tx store.Reader, sc arn.Scope, cluster, given *string) (store.Object[state.Service], error) {
+	o, err := s.anyService(tx, sc, cluster, given)
 	if err != nil {
 		return o, err
 	}
@@ -197,8 +211,8 @@ func (s *Service) service(tx store.Reader, sc arn.Scope, cluster, given *string)
 
 // checkKind refuses services of a kind that nobody schedules here.
 func checkKind(in *ecs.CreateServiceInput) error {
-	if c := in.DeploymentController; c != nil && c.Type != types.DeploymentControllerTypeEcs {
-		return invalid("Lotse deploys with the deployment controller ECS, not %s.", c.Type)
+	if err := checkController(in.DeploymentController, in.AvailabilityZoneRebalancing); err != nil {
+		return err
 	}
 	if in.SchedulingStrategy != "" && in.SchedulingStrategy != types.SchedulingStrategyReplica {
 		return invalid("Lotse schedules with the strategy REPLICA, not %s.", in.SchedulingStrategy)
@@ -206,11 +220,31 @@ func checkKind(in *ecs.CreateServiceInput) error {
 	if n := in.DesiredCount; n == nil || *n < 0 || *n > 5000 {
 		return invalid("desiredCount is required for REPLICA services, between 0 and 5000.")
 	}
-	if g := in.HealthCheckGracePeriodSeconds; g != nil && *g < 0 {
-		return invalid("healthCheckGracePeriodSeconds can't be negative.")
-	}
 	if len(aws.ToString(in.ClientToken)) > 36 {
 		return invalid("clientToken should have at most 36 characters.")
+	}
+	return nil
+}
+
+func checkController(c *types.DeploymentController, az types.AvailabilityZoneRebalancing) error {
+	if c != nil && c.Type != types.DeploymentControllerTypeEcs {
+		return invalid("Lotse deploys with the deployment controller ECS, not %s.", c.Type)
+	}
+	if az != "" && az != types.AvailabilityZoneRebalancingDisabled { // one machine has no zones that could fail apart
+		return invalid("Lotse does not act on availabilityZoneRebalancing %s, so it does not accept it.", az)
+	}
+	return nil
+}
+
+// checkGrace: svc is the service as it would become.
+func checkGrace(svc state.Service, given *int32) error {
+	switch {
+	case given == nil || *given == 0:
+		return nil
+	case *given < 0:
+		return invalid("healthCheckGracePeriodSeconds is between 0 and 2147483647.")
+	case svc.RoleARN == "": // text as published by users of the real service
+		return invalid("Health check grace period is only valid for services configured to use load balancers")
 	}
 	return nil
 }
@@ -219,11 +253,14 @@ func configureDeployment(svc *state.Service, c *types.DeploymentConfiguration) e
 	if c == nil {
 		return nil
 	}
-	if c.Strategy == types.DeploymentStrategyRolling {
-		cc := *c
+	cc := *c
+	if cc.Strategy == types.DeploymentStrategyRolling {
 		cc.Strategy = ""
-		c = &cc
 	}
+	if a := cc.Alarms; a != nil && !a.Enable && !a.Rollback && len(a.AlarmNames) == 0 {
+		cc.Alarms = nil // as ECS itself shows a deployment without alarms
+	}
+	c = &cc
 	if err := onlyMembers("deploymentConfiguration", *c, "MinimumHealthyPercent", "MaximumPercent", "DeploymentCircuitBreaker"); err != nil {
 		return err
 	}
@@ -267,29 +304,54 @@ func sameAgain(tx store.Reader, old, new state.Service, d state.Deployment) (boo
 	if !old.DeletedAt.IsZero() {
 		return false, invalid("Unable to Start a service that is still Draining.")
 	}
-	if new.ClientToken != "" && new.ClientToken == old.ClientToken {
-		p, err := primary(tx, old)
-		if err != nil {
-			return false, err
-		}
-		if p.TaskDefinitionARN == d.TaskDefinitionARN && old.DesiredCount == new.DesiredCount && reflect.DeepEqual(p.Network, d.Network) {
-			return true, nil
-		}
+	p, err := primary(tx, old)
+	if err != nil {
+		return false, err
+	}
+	if sameTasks(p, d) && sameService(old, new) {
+		return true, nil
 	}
 	return false, invalid("Creation of service was not idempotent.")
 }
 
-// forget drops what an INACTIVE service of the same name left.
+// sameService compares what a caller asks of a service besides what its tasks are made from.
+func sameService(a, b state.Service) bool {
+	return a.DesiredCount == b.DesiredCount && a.MinimumHealthy == b.MinimumHealthy && a.Maximum == b.Maximum && a.CircuitBreaker == b.CircuitBreaker &&
+		a.GracePeriod == b.GracePeriod && a.PropagateTags == b.PropagateTags && a.ManagedTags == b.ManagedTags && maps.Equal(a.Tags, b.Tags)
+}
+
+// useRole notes the role by which ECS registers targets. Once there, it stays: older tasks may still be targets.
+func useRole(svc *state.Service, d state.Deployment) {
+	if len(d.LoadBalancers) > 0 {
+		svc.RoleARN = "arn:aws:iam::" + svc.Scope.Account + ":role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+	}
+}
+
+// forget drops what an INACTIVE service of the same name left, but for how its deployments ended.
 func forget(tx *store.WriteTx, key string) error {
-	err := state.ServiceStatuses.Delete(tx, key, 0)
+	o, err := state.ServiceStatuses.Get(tx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	old := o.Val.Deployments
+	for id, d := range old {
+		d.Gone, d.Superseded = true, d.Superseded || d.RolloutState == "IN_PROGRESS"
+		old[id] = d
+	}
+	o.Val = state.ServiceStatus{Deployments: old}
+	return state.ServiceStatuses.Put(tx, &o)
 }
 
-// redeploy starts a new deployment if in changes what tasks are made from.
-func (s *Service) redeploy(tx *store.WriteTx, svc *state.Service, in *ecs.UpdateServiceInput) error {
+// redeploy starts a new deployment if in changes what tasks are made from. What in leaves out is
+// taken over unchecked, so that a service whose load balancer or subnet has gone can still be
+// scaled in and moved elsewhere.
+func redeploy(tx *store.WriteTx, svc *state.Service, in *ecs.UpdateServiceInput) error {
+	if in.TaskDefinition == nil && in.NetworkConfiguration == nil && in.LoadBalancers == nil && !in.ForceNewDeployment {
+		return nil
+	}
 	p, err := primary(tx, *svc)
 	if err != nil {
 		return err
@@ -298,28 +360,37 @@ func (s *Service) redeploy(tx *store.WriteTx, svc *state.Service, in *ecs.Update
 	if in.TaskDefinition != nil {
 		td = in.TaskDefinition
 	}
-	network := in.NetworkConfiguration
-	if network == nil {
-		network = networkView(p.Network)
+	def, err := usable(tx, *svc, td)
+	if err != nil {
+		return err
 	}
-	lbs := in.LoadBalancers
-	if lbs == nil {
-		lbs = loadBalancerViews(p.LoadBalancers)
+	d := state.Deployment{
+		TaskDefinitionARN: *def.TaskDefinitionArn, LaunchType: p.LaunchType, PlatformVersion: platformVersion,
+		Network: p.Network, LoadBalancers: p.LoadBalancers, CreatedAt: tx.Now(),
 	}
-	d, err := s.newDeployment(tx, *svc, td, network, lbs)
+	if in.NetworkConfiguration != nil {
+		if d.Network, err = awsvpc(tx, svc.Scope, in.NetworkConfiguration); err != nil {
+			return err
+		}
+	}
+	if in.LoadBalancers != nil {
+		d.LoadBalancers, err = loadBalancers(tx, *svc, def, d.Network, in.LoadBalancers)
+	} else {
+		err = checkContainers(def, d.LoadBalancers)
+	}
 	if err != nil {
 		return err
 	}
 	if !in.ForceNewDeployment && sameTasks(p, d) {
 		return nil
 	}
+	useRole(svc, d)
 	return putDeployment(tx, svc, d)
 }
 
+// sameTasks reports whether two deployments make tasks from the same.
 func sameTasks(a, b state.Deployment) bool {
-	x := []any{a.TaskDefinitionARN, a.PlatformVersion, a.Network, a.LoadBalancers}
-	y := []any{b.TaskDefinitionARN, b.PlatformVersion, b.Network, b.LoadBalancers}
-	j, _ := json.Marshal(x)
-	k, _ := json.Marshal(y)
-	return string(j) == string(k)
+	return a.TaskDefinitionARN == b.TaskDefinitionARN && a.PlatformVersion == b.PlatformVersion && a.Network.AssignPublicIP == b.Network.AssignPublicIP &&
+		slices.Equal(a.Network.Subnets, b.Network.Subnets) && slices.Equal(a.Network.SecurityGroups, b.Network.SecurityGroups) &&
+		slices.Equal(a.LoadBalancers, b.LoadBalancers)
 }

@@ -15,6 +15,9 @@ import (
 
 // DescribeServices shows services, also DRAINING and INACTIVE ones; what isn't there is a failure.
 func (s *Service) DescribeServices(ctx context.Context, in *ecs.DescribeServicesInput) (*ecs.DescribeServicesOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "Services", "Include"); err != nil {
+		return nil, err
+	}
 	if len(in.Services) == 0 {
 		return nil, invalid("Services cannot be empty.")
 	}
@@ -28,7 +31,7 @@ func (s *Service) DescribeServices(ctx context.Context, in *ecs.DescribeServices
 			return err
 		}
 		for _, given := range in.Services {
-			_, name, err := lastName(sc, "service", given)
+			name, err := lastName(sc, c.Val.Name, "service", given)
 			if err != nil {
 				return err
 			}
@@ -53,6 +56,9 @@ func (s *Service) DescribeServices(ctx context.Context, in *ecs.DescribeServices
 
 // ListServices lists ACTIVE services' ARNs; ten a page unless asked otherwise.
 func (s *Service) ListServices(ctx context.Context, in *ecs.ListServicesInput) (*ecs.ListServicesOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "LaunchType", "MaxResults", "NextToken", "ResourceManagementType", "SchedulingStrategy"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	var arns []string
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
@@ -83,7 +89,10 @@ func (s *Service) ListServices(ctx context.Context, in *ecs.ListServicesInput) (
 // Private
 
 // taskCounts are the tasks of a service or of one of its deployments.
-type taskCounts struct{ running, pending int }
+type taskCounts struct {
+	running, pending int
+	wanted           int // of both, those that are not told to stop
+}
 
 // countTasks counts a service's tasks; deployment "" means all of them.
 func countTasks(tx store.Reader, svc state.Service, deployment string) (taskCounts, error) {
@@ -92,18 +101,24 @@ func countTasks(tx store.Reader, svc state.Service, deployment string) (taskCoun
 		if err != nil {
 			return n, err
 		}
-		if t.Val.Service != svc.Name || deployment != "" && t.Val.Deployment != deployment || t.Val.CreatedAt.Before(svc.CreatedAt) {
+		if t.Val.Service != svc.Name || deployment != "" && t.Val.Deployment != deployment {
 			continue
 		}
 		st, err := taskStatus(tx, t.Key)
 		if err != nil {
 			return n, err
 		}
+		wanted := desiredStatus(t.Val, st) == "RUNNING"
 		switch {
 		case taskPhase(st.LastStatus) == running:
 			n.running++
-		case taskPhase(st.LastStatus) == pending && desiredStatus(t.Val, st) == "RUNNING":
+		case taskPhase(st.LastStatus) == pending && wanted:
 			n.pending++
+		default:
+			continue
+		}
+		if wanted {
+			n.wanted++
 		}
 	}
 	return n, nil
@@ -182,7 +197,7 @@ func deploymentViews(tx store.Reader, svc state.Service, st state.ServiceStatus)
 		if err != nil {
 			return nil, err
 		}
-		if ds.Gone || d.CreatedAt.Before(svc.CreatedAt) {
+		if ds.Gone {
 			continue
 		}
 		n, err := countTasks(tx, svc, d.ID)
@@ -190,7 +205,7 @@ func deploymentViews(tx store.Reader, svc state.Service, st state.ServiceStatus)
 			return nil, err
 		}
 		v := types.Deployment{
-			Id: aws.String(d.ID), Status: aws.String("ACTIVE"), TaskDefinition: aws.String(d.TaskDefinitionARN), DesiredCount: int32(n.running + n.pending),
+			Id: aws.String(d.ID), Status: aws.String("ACTIVE"), TaskDefinition: aws.String(d.TaskDefinitionARN), DesiredCount: int32(n.wanted),
 			RunningCount: int32(n.running), PendingCount: int32(n.pending), FailedTasks: int32(ds.FailedTasks), CreatedAt: aws.Time(d.CreatedAt), UpdatedAt: when(ds.UpdatedAt),
 			LaunchType: types.LaunchType(d.LaunchType), PlatformVersion: aws.String(d.PlatformVersion), PlatformFamily: aws.String("Linux"),
 			NetworkConfiguration: networkView(d.Network), RolloutState: types.DeploymentRolloutState(ds.RolloutState), RolloutStateReason: aws.String(ds.RolloutStateReason),
@@ -209,14 +224,14 @@ func currentRevisions(tx store.Reader, svc state.Service, st state.ServiceStatus
 		if err != nil {
 			return err
 		}
-		if st.Deployments[o.Val.ID].Gone || o.Val.CreatedAt.Before(svc.CreatedAt) {
+		if st.Deployments[o.Val.ID].Gone {
 			continue
 		}
 		n, err := countTasks(tx, svc, o.Val.ID)
 		if err != nil {
 			return err
 		}
-		want := n.running + n.pending
+		want := n.wanted
 		if o.Val.Sequence == svc.Sequence {
 			want = svc.DesiredCount
 		}

@@ -12,13 +12,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/lotse-project/lotse/internal/arn"
-	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
 // TagResource adds or replaces tags of a cluster, service, task or task definition.
 func (s *Service) TagResource(ctx context.Context, in *ecs.TagResourceInput) (*ecs.TagResourceOutput, error) {
+	if err := onlyMembers("", in, "ResourceArn", "Tags"); err != nil {
+		return nil, err
+	}
 	add, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -26,7 +28,7 @@ func (s *Service) TagResource(ctx context.Context, in *ecs.TagResourceInput) (*e
 	return &ecs.TagResourceOutput{}, s.changeTags(ctx, aws.ToString(in.ResourceArn), func(m map[string]string) error {
 		maps.Copy(m, add)
 		if len(m) > 50 {
-			return &awswire.Error{Code: "LimitExceededException", Message: "The maximum number of tags per resource is 50."}
+			return errTooManyTags
 		}
 		return nil
 	})
@@ -34,6 +36,9 @@ func (s *Service) TagResource(ctx context.Context, in *ecs.TagResourceInput) (*e
 
 // UntagResource removes tags by key.
 func (s *Service) UntagResource(ctx context.Context, in *ecs.UntagResourceInput) (*ecs.UntagResourceOutput, error) {
+	if err := onlyMembers("", in, "ResourceArn", "TagKeys"); err != nil {
+		return nil, err
+	}
 	return &ecs.UntagResourceOutput{}, s.changeTags(ctx, aws.ToString(in.ResourceArn), func(m map[string]string) error {
 		for _, k := range in.TagKeys {
 			delete(m, k)
@@ -44,9 +49,15 @@ func (s *Service) UntagResource(ctx context.Context, in *ecs.UntagResourceInput)
 
 // ListTagsForResource shows a resource's tags.
 func (s *Service) ListTagsForResource(ctx context.Context, in *ecs.ListTagsForResourceInput) (*ecs.ListTagsForResourceOutput, error) {
+	if err := onlyMembers("", in, "ResourceArn"); err != nil {
+		return nil, err
+	}
 	out := &ecs.ListTagsForResourceOutput{}
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		h, err := findTagged(tx, scope(ctx), aws.ToString(in.ResourceArn))
+		if errors.Is(err, errNoSuchResource) { // which this operation doesn't have. Source: service model
+			return invalid("%s", errNoSuchResource.Message)
+		}
 		if err != nil {
 			return err
 		}
@@ -93,19 +104,19 @@ func findTagged(tx store.Reader, sc arn.Scope, resource string) (tagged, error) 
 		return tagged{func() map[string]string { return o.Val.Tags }, func(tx *store.WriteTx, m map[string]string) error {
 			o.Val.Tags = m
 			return state.Clusters.Put(tx, &o)
-		}}, notFound(err)
+		}}, absent(err, errClusterNotFound)
 	case a.Type() == "service" && len(parts) == 2:
 		o, err := state.Services.Get(tx, sc.Key(parts...))
 		return tagged{func() map[string]string { return o.Val.Tags }, func(tx *store.WriteTx, m map[string]string) error {
 			o.Val.Tags = m
 			return state.Services.Put(tx, &o)
-		}}, notFound(err)
+		}}, absent(err, errNoSuchResource)
 	case a.Type() == "task" && len(parts) == 2:
 		o, err := state.Tasks.Get(tx, sc.Key(parts...))
 		return tagged{func() map[string]string { return o.Val.Tags }, func(tx *store.WriteTx, m map[string]string) error {
 			o.Val.Tags = m
 			return state.Tasks.Put(tx, &o)
-		}}, notFound(err)
+		}}, absent(err, errNoSuchResource)
 	case a.Type() == "task-definition":
 		family, rev, err := familyRevision(sc, a.Name())
 		if err != nil {
@@ -115,16 +126,17 @@ func findTagged(tx store.Reader, sc arn.Scope, resource string) (tagged, error) 
 		return tagged{func() map[string]string { return o.Val.Tags }, func(tx *store.WriteTx, m map[string]string) error {
 			o.Val.Tags = m
 			return state.TaskDefinitions.Put(tx, &o)
-		}}, notFound(err)
+		}}, absent(err, errNoSuchResource)
 	case a.Type() == "service" || a.Type() == "task":
 		return tagged{}, invalid("Long arn format must be used for tagging operations")
 	}
 	return tagged{}, invalid("The ARN provided is invalid.")
 }
 
-func notFound(err error) error {
+// absent is err, or gone where there is no record.
+func absent(err, gone error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return &awswire.Error{Code: "ResourceNotFoundException", Message: "The specified resource could not be found."}
+		return gone
 	}
 	return err
 }

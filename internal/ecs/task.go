@@ -2,10 +2,14 @@ package ecs
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -29,8 +33,10 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 	switch {
 	case count < 1 || count > 10:
 		return nil, invalid("count should be between 1 and 10.")
-	case len(aws.ToString(in.StartedBy)) > 128:
-		return nil, invalid("startedBy should have at most 128 characters.")
+	case !startedByRE.MatchString(aws.ToString(in.StartedBy)):
+		return nil, invalid("startedBy should have at most 128 letters, digits, hyphens, forward slashes and underscores.")
+	case reservedGroup(aws.ToString(in.Group)):
+		return nil, invalid("Invalid namespace for group.")
 	case len(aws.ToString(in.ClientToken)) > 64:
 		return nil, invalid("clientToken should have at most 64 characters.")
 	case in.PropagateTags == types.PropagateTagsService:
@@ -49,6 +55,13 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		if err != nil {
 			return err
 		}
+		request := ""
+		if aws.ToString(in.ClientToken) != "" {
+			request = digest(in)
+			if done, err := s.earlier(tx, c.Val, *in.ClientToken, request, out); done || err != nil {
+				return err
+			}
+		}
 		td, err := findTaskDefinition(tx, sc, aws.ToString(in.TaskDefinition))
 		if err != nil {
 			return err
@@ -64,7 +77,7 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		t := state.Task{
 			Scope: sc, Cluster: c.Val.Name, TaskDefinitionARN: *def.TaskDefinitionArn, LaunchType: "FARGATE", PlatformVersion: platformVersion,
 			Group: aws.ToString(in.Group), StartedBy: aws.ToString(in.StartedBy), ClientToken: aws.ToString(in.ClientToken),
-			Network: network, Tags: tags, CreatedAt: tx.Now(),
+			Request: request, Network: network, Tags: tags, CreatedAt: tx.Now(),
 		}
 		if t.Group == "" {
 			t.Group = "family:" + aws.ToString(def.Family)
@@ -77,11 +90,6 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		}
 		if in.EnableECSManagedTags {
 			t.Tags = merge(map[string]string{"aws:ecs:clusterName": t.Cluster}, t.Tags)
-		}
-		if t.ClientToken != "" {
-			if done, err := earlier(tx, t, out); done || err != nil {
-				return err
-			}
 		}
 		for range count {
 			t.ID = randomHex(16)
@@ -99,7 +107,7 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 			if err := state.Tasks.Put(tx, &o); err != nil {
 				return err
 			}
-			v, err := taskView(tx, t, true)
+			v, err := s.taskView(tx, t, true)
 			if err != nil {
 				return err
 			}
@@ -112,6 +120,9 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 
 // StopTask asks a task to stop and returns at once. A service's scheduler replaces it.
 func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.StopTaskOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "Task", "Reason"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	out := &ecs.StopTaskOutput{}
 	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
@@ -119,7 +130,7 @@ func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.Sto
 		if err != nil {
 			return err
 		}
-		_, id, err := lastName(sc, "task", aws.ToString(in.Task))
+		id, err := lastName(sc, c.Val.Name, "task", aws.ToString(in.Task))
 		if err != nil {
 			return err
 		}
@@ -130,7 +141,11 @@ func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.Sto
 		if err != nil {
 			return err
 		}
-		if t.Val.Stop == nil {
+		st, err := taskStatus(tx, t.Key)
+		if err != nil {
+			return err
+		}
+		if desiredStatus(t.Val, st) == "RUNNING" {
 			reason := aws.ToString(in.Reason)
 			if reason == "" {
 				reason = "Task stopped by user"
@@ -140,7 +155,7 @@ func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.Sto
 				return err
 			}
 		}
-		v, err := taskView(tx, t.Val, false)
+		v, err := s.taskView(tx, t.Val, false)
 		out.Task = &v
 		return err
 	})
@@ -149,6 +164,9 @@ func (s *Service) StopTask(ctx context.Context, in *ecs.StopTaskInput) (*ecs.Sto
 
 // DescribeTasks shows tasks, also stopped ones; what isn't there is a failure.
 func (s *Service) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput) (*ecs.DescribeTasksOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "Tasks", "Include"); err != nil {
+		return nil, err
+	}
 	if len(in.Tasks) == 0 {
 		return nil, invalid("Tasks cannot be empty.")
 	}
@@ -162,7 +180,7 @@ func (s *Service) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput)
 			return err
 		}
 		for _, given := range in.Tasks {
-			_, id, err := lastName(sc, "task", given)
+			id, err := lastName(sc, c.Val.Name, "task", given)
 			if err != nil {
 				return err
 			}
@@ -174,7 +192,7 @@ func (s *Service) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput)
 			if err != nil {
 				return err
 			}
-			v, err := taskView(tx, t.Val, slices.Contains(in.Include, types.TaskFieldTags))
+			v, err := s.taskView(tx, t.Val, slices.Contains(in.Include, types.TaskFieldTags))
 			if err != nil {
 				return err
 			}
@@ -187,6 +205,10 @@ func (s *Service) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput)
 
 // ListTasks lists the ARNs of tasks that pass every given filter.
 func (s *Service) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.ListTasksOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "ContainerInstance", "DesiredStatus", "Family", "LaunchType", "MaxResults", "NextToken",
+		"ServiceName", "StartedBy"); err != nil {
+		return nil, err
+	}
 	if in.StartedBy != nil && (in.Family != nil || in.ServiceName != nil || in.ContainerInstance != nil) {
 		return nil, invalid("startedBy must be the only filter.")
 	}
@@ -206,11 +228,11 @@ func (s *Service) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.L
 		}
 		service := ""
 		if in.ServiceName != nil {
-			if _, service, err = lastName(sc, "service", *in.ServiceName); err != nil {
+			if service, err = lastName(sc, c.Val.Name, "service", *in.ServiceName); err != nil {
 				return err
 			}
-			if _, err := state.Services.Get(tx, sc.Key(c.Val.Name, service)); errors.Is(err, store.ErrNotFound) {
-				return errServiceNotFound
+			if _, err := state.Services.Get(tx, sc.Key(c.Val.Name, service)); err != nil {
+				return absent(err, errServiceNotFound)
 			}
 		}
 		for t, err := range state.Tasks.List(tx, sc.Key(c.Val.Name, "")) {
@@ -265,9 +287,9 @@ func checkLaunch(lt types.LaunchType, platform *string) error {
 
 // override applies RunTask's overrides: what containers they name must exist.
 func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def types.TaskDefinition, ov *types.TaskOverride) error {
-	cpu, memory := aws.ToString(def.Cpu), aws.ToString(def.Memory)
+	cpu, memory, role := aws.ToString(def.Cpu), aws.ToString(def.Memory), def.ExecutionRoleArn
 	if ov != nil {
-		if b, _ := json.Marshal(ov); len(b) > 8192 {
+		if jsonSize(ov) > 8192 {
 			return invalid("Overrides have at most 8192 characters.")
 		}
 		if err := onlyMembers("overrides", *ov, "ContainerOverrides", "Cpu", "Memory", "ExecutionRoleArn"); err != nil {
@@ -277,12 +299,20 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 			if err := onlyMembers("a container override", co, "Name", "Command", "Environment", "Cpu", "Memory"); err != nil {
 				return err
 			}
-			if !slices.ContainsFunc(def.ContainerDefinitions, func(c types.ContainerDefinition) bool { return aws.ToString(c.Name) == aws.ToString(co.Name) }) {
+			if container(def, aws.ToString(co.Name)) == nil {
 				return invalid("Override for container named %s is not a container in the TaskDefinition.", aws.ToString(co.Name))
 			}
+			for _, e := range co.Environment {
+				if !envNameRE.MatchString(aws.ToString(e.Name)) {
+					return invalid("Environment names in overrides are not empty and hold no '='.")
+				}
+			}
+			if co.Memory != nil && *co.Memory < 6 || co.Cpu != nil && *co.Cpu < 0 {
+				return invalid("Overrides of container %s: memory is at least 6 MiB, cpu not negative.", aws.ToString(co.Name))
+			}
 		}
-		if err := checkRole(tx, sc, ov.ExecutionRoleArn); err != nil {
-			return err
+		if ov.ExecutionRoleArn != nil {
+			role = ov.ExecutionRoleArn
 		}
 		if ov.Cpu != nil {
 			cpu = *ov.Cpu
@@ -292,30 +322,65 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 		}
 		t.Overrides = *ov
 	}
+	if err := checkRole(tx, sc, role, nil); err != nil {
+		return err
+	}
 	var err error
 	t.CPU, t.Memory, err = fargateSize(cpu, memory)
 	return err
 }
 
+// tokenLife is how long a clientToken is remembered.
+const tokenLife = 24 * time.Hour
+
 // earlier answers a repeated clientToken with the tasks of the first call.
-func earlier(tx store.Reader, want state.Task, out *ecs.RunTaskOutput) (bool, error) {
-	for t, err := range state.Tasks.List(tx, want.Scope.Key(want.Cluster, "")) {
+func (s *Service) earlier(tx *store.WriteTx, c state.Cluster, token, request string, out *ecs.RunTaskOutput) (bool, error) {
+	var others []string
+	for t, err := range state.Tasks.List(tx, c.Scope.Key(c.Name, "")) {
 		if err != nil {
 			return false, err
 		}
-		if t.Val.ClientToken != want.ClientToken {
+		if t.Val.ClientToken != token || tx.Now().Sub(t.Val.CreatedAt) > tokenLife {
 			continue
 		}
-		if t.Val.TaskDefinitionARN != want.TaskDefinitionARN {
-			return false, awsError("ConflictException", "A request with this clientToken and other parameters has started "+t.Val.ARN()+".")
+		if t.Val.Request != request {
+			others = append(others, t.Val.ARN())
+			continue
 		}
-		v, err := taskView(tx, t.Val, true)
+		v, err := s.taskView(tx, t.Val, true)
 		if err != nil {
 			return false, err
 		}
 		out.Tasks = append(out.Tasks, v)
 	}
+	if len(others) > 0 {
+		return false, awsError("ConflictException", "A request with this clientToken and other parameters has started "+strings.Join(others, ", ")+".")
+	}
 	return len(out.Tasks) > 0, nil
+}
+
+// digest tells two requests apart.
+func digest(in *ecs.RunTaskInput) string {
+	b, _ := json.Marshal(in)
+	return fmt.Sprintf("%x", sha256.Sum256(b))
+}
+
+// startedByRE: Source: API reference, RunTask.
+var startedByRE = regexp.MustCompile(`^[A-Za-z0-9/_-]{0,128}$`)
+
+// reservedGroup reports a group name of the kinds that ECS gives itself.
+func reservedGroup(g string) bool {
+	return strings.HasPrefix(g, "service:") || strings.HasPrefix(g, "family:")
+}
+
+// container finds a container of a definition by name; nil if there is none.
+func container(def types.TaskDefinition, name string) *types.ContainerDefinition {
+	for i, c := range def.ContainerDefinitions {
+		if aws.ToString(c.Name) == name {
+			return &def.ContainerDefinitions[i]
+		}
+	}
+	return nil
 }
 
 // merge is a with b's entries over it.

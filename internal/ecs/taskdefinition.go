@@ -30,7 +30,7 @@ func (s *Service) RegisterTaskDefinition(ctx context.Context, in *ecs.RegisterTa
 	}
 	sc := scope(ctx)
 	err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
-		if err := checkRole(tx, sc, def.ExecutionRoleArn); err != nil {
+		if err := checkRole(tx, sc, def.ExecutionRoleArn, errRoleInvalid); err != nil {
 			return err
 		}
 		family := aws.ToString(in.Family)
@@ -61,6 +61,9 @@ func (s *Service) RegisterTaskDefinition(ctx context.Context, in *ecs.RegisterTa
 
 // DescribeTaskDefinition shows a revision; a bare family means the latest ACTIVE one.
 func (s *Service) DescribeTaskDefinition(ctx context.Context, in *ecs.DescribeTaskDefinitionInput) (*ecs.DescribeTaskDefinitionOutput, error) {
+	if err := onlyMembers("", in, "TaskDefinition", "Include"); err != nil {
+		return nil, err
+	}
 	out := &ecs.DescribeTaskDefinitionOutput{}
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		td, err := findTaskDefinition(tx, scope(ctx), aws.ToString(in.TaskDefinition))
@@ -81,6 +84,9 @@ func (s *Service) DescribeTaskDefinition(ctx context.Context, in *ecs.DescribeTa
 
 // DeregisterTaskDefinition makes a revision INACTIVE: what runs goes on, nothing new starts from it.
 func (s *Service) DeregisterTaskDefinition(ctx context.Context, in *ecs.DeregisterTaskDefinitionInput) (*ecs.DeregisterTaskDefinitionOutput, error) {
+	if err := onlyMembers("", in, "TaskDefinition"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	family, rev, err := familyRevision(sc, aws.ToString(in.TaskDefinition))
 	if err != nil {
@@ -113,12 +119,15 @@ func (s *Service) DeregisterTaskDefinition(ctx context.Context, in *ecs.Deregist
 
 // ListTaskDefinitions lists revisions by family, then by revision number.
 func (s *Service) ListTaskDefinitions(ctx context.Context, in *ecs.ListTaskDefinitionsInput) (*ecs.ListTaskDefinitionsOutput, error) {
+	if err := onlyMembers("", in, "FamilyPrefix", "MaxResults", "NextToken", "Sort", "Status"); err != nil {
+		return nil, err
+	}
 	want := in.Status
 	if want == "" {
 		want = types.TaskDefinitionStatusActive
 	}
 	sc := scope(ctx)
-	arns := map[string]string{} // sortable key → ARN
+	arns := map[string]string{} // sortable by family, then by revision → ARN
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		for td, err := range state.TaskDefinitions.List(tx, sc.Key()) {
 			if err != nil {
@@ -126,7 +135,7 @@ func (s *Service) ListTaskDefinitions(ctx context.Context, in *ecs.ListTaskDefin
 			}
 			d := td.Val.Definition
 			if d.Status == want && (in.FamilyPrefix == nil || aws.ToString(d.Family) == *in.FamilyPrefix) {
-				arns[td.Key] = aws.ToString(d.TaskDefinitionArn)
+				arns[fmt.Sprintf("%s %010d", aws.ToString(d.Family), d.Revision)] = aws.ToString(d.TaskDefinitionArn)
 			}
 		}
 		return nil
@@ -157,6 +166,9 @@ func (s *Service) ListTaskDefinitions(ctx context.Context, in *ecs.ListTaskDefin
 
 // ListTaskDefinitionFamilies lists families that have revisions of the wanted status.
 func (s *Service) ListTaskDefinitionFamilies(ctx context.Context, in *ecs.ListTaskDefinitionFamiliesInput) (*ecs.ListTaskDefinitionFamiliesOutput, error) {
+	if err := onlyMembers("", in, "FamilyPrefix", "MaxResults", "NextToken", "Status"); err != nil {
+		return nil, err
+	}
 	sc := scope(ctx)
 	active := map[string]bool{}
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
@@ -225,17 +237,19 @@ func findTaskDefinition(tx store.Reader, sc arn.Scope, given string) (store.Obje
 }
 
 // checkRole looks that a role exists and trusts ECS tasks: what iam:PassRole and the assumption
-// at launch would find.
-func checkRole(tx store.Reader, sc arn.Scope, role *string) error {
+// at launch would find. There is no such role: gone, or if nil what is said of one that can't be assumed.
+func checkRole(tx store.Reader, sc arn.Scope, role *string, gone error) error {
 	if aws.ToString(role) == "" {
 		return nil
 	}
 	ok, err := state.RoleTrusts(tx, sc.Account, *role, "ecs-tasks.amazonaws.com")
-	if err != nil {
+	switch {
+	case ok:
+		return nil
+	case errors.Is(err, store.ErrNotFound) && gone != nil:
+		return gone
+	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return err
 	}
-	if !ok {
-		return client("ECS was unable to assume the role '%s' that was provided for this task. Please verify that the role being passed has the proper trust relationship and permissions and that your IAM user has permissions to pass this role.", *role)
-	}
-	return nil
+	return client("%s", state.CannotAssume(*role))
 }

@@ -3,6 +3,7 @@ package ecs
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,7 +31,7 @@ func desiredStatus(t state.Task, st state.TaskStatus) string {
 }
 
 // taskView shows a task as DescribeTasks does.
-func taskView(tx store.Reader, t state.Task, withTags bool) (types.Task, error) {
+func (s *Service) taskView(tx store.Reader, t state.Task, withTags bool) (types.Task, error) {
 	st, err := taskStatus(tx, t.Key())
 	if err != nil {
 		return types.Task{}, err
@@ -53,7 +54,7 @@ func taskView(tx store.Reader, t state.Task, withTags bool) (types.Task, error) 
 		ConnectivityAt: when(st.ConnectivityAt), StartedAt: when(st.StartedAt), StoppingAt: when(st.StoppingAt),
 		ExecutionStoppedAt: when(st.ExecutionStoppedAt), StoppedAt: when(st.StoppedAt),
 		HealthStatus: types.HealthStatusUnknown, Tags: []types.Tag{},
-		Attributes:  []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String("x86_64")}},
+		Attributes:  []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(strings.ToLower(s.o.Architecture))}},
 		Attachments: []types.Attachment{attachment(t, st)},
 		Containers:  containerViews(t, st, td.Val.Definition),
 		Overrides:   overrides(t, td.Val.Definition),
@@ -67,8 +68,8 @@ func taskView(tx store.Reader, t state.Task, withTags bool) (types.Task, error) 
 	if stop != nil {
 		v.StopCode, v.StoppedReason = types.TaskStopCode(stop.Code), aws.String(stop.Reason)
 	}
-	if c := td.Val.Definition.RuntimePlatform; c != nil && c.CpuArchitecture == types.CPUArchitectureArm64 {
-		v.Attributes[0].Value = aws.String("arm64")
+	if st.Zone != "" {
+		v.AvailabilityZone = aws.String(st.Zone)
 	}
 	if withTags {
 		v.Tags = tagList(t.Tags)

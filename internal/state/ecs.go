@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -154,7 +155,8 @@ type Task struct {
 	Service           string // name; "" for RunTask
 	Deployment        string // ID of the service's deployment, in StartedBy too
 	StartedBy         string
-	ClientToken       string
+	ClientToken       string // of RunTask
+	Request           string // digest of the RunTask that made it, if it had a ClientToken
 	LaunchType        string
 	PlatformVersion   string
 	CPU               int // units of 1/1024 vCPU for the whole task
@@ -233,6 +235,13 @@ func TaskDefinitionKey(s string) string {
 // Source: DG deployment-circuit-breaker: desired 1 → 3, 25 → 13, 400 → 200.
 func BreakerThreshold(desired int) int { return min(200, max(3, (desired+1)/2)) }
 
+// CannotAssume is what ECS says of a role that a task can't have, in an error of the API or in a
+// service's event.
+func CannotAssume(role string) string {
+	return "ECS was unable to assume the role '" + role + "' that was provided for this task. Please verify that the role being passed has " +
+		"the proper trust relationship and permissions and that your IAM user has permissions to pass this role."
+}
+
 // Fits reports whether a task of memory MiB has room beside all tasks that are not STOPPED.
 // Capacity is what the machine gives to tasks, in MiB; 0 means no limit.
 func Fits(tx store.Reader, memory, capacity int) (bool, error) {
@@ -245,7 +254,10 @@ func Fits(tx store.Reader, memory, capacity int) (bool, error) {
 			return false, err
 		}
 		st, err := TaskStatuses.Get(tx, t.Key)
-		if err == nil && st.Val.LastStatus == "STOPPED" {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, err
+		}
+		if st.Val.LastStatus == "STOPPED" {
 			continue
 		}
 		used += t.Val.Memory
