@@ -10,11 +10,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 
 	"github.com/lotse-project/lotse/internal/runtime"
 )
@@ -206,7 +208,7 @@ func removeContainer(ctx context.Context, c *client.Client, id string) error {
 		return err
 	}
 	if err == nil {
-		if err := removeProcess(ctx, ctr); err != nil {
+		if err := removeProcess(ctx, c, ctr); err != nil {
 			return err
 		}
 		if err := ctr.Delete(ctx, client.WithSnapshotCleanup); err != nil && !errdefs.IsNotFound(err) {
@@ -220,15 +222,17 @@ func removeContainer(ctx context.Context, c *client.Client, id string) error {
 	return nil
 }
 
-func removeProcess(ctx context.Context, ctr client.Container) error {
+func removeProcess(ctx context.Context, c *client.Client, ctr client.Container) error {
 	task, err := ctr.Task(ctx, nil)
-	if errdefs.IsNotFound(err) {
-		return nil
+	switch {
+	case errdefs.IsNotFound(err):
+		// An earlier removal may have been broken off (we were killed, the caller gave up) when the shim had done its
+		// part. containerd holds on to the shim until it is asked once more, and can't be when the container is gone.
+		_, err = c.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: ctr.ID()})
+		err = errgrpc.ToNative(err)
+	case err == nil:
+		_, err = task.Delete(ctx, client.WithProcessKill)
 	}
-	if err != nil {
-		return err
-	}
-	_, err = task.Delete(ctx, client.WithProcessKill)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"github.com/lotse-project/lotse/internal/runtime"
@@ -104,6 +105,38 @@ func TestSupervisor_ContainerdKilled(t *testing.T) {
 	}
 	if c := l.Await(t, runs.ID, "c0", runtime.Stopped); c.ExitCode != 4 {
 		t.Errorf("exit code = %d, want 4", c.ExitCode)
+	}
+}
+
+// The shim has deleted its container, and nobody heard it: a server killed in the midst of a removal.
+func TestEngine_RemoveBrokenOff(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"serve"})
+	l.launch(t, spec)
+	bundle, err := filepath.Glob(filepath.Join(l.sup.bundles(), spec.ID+"-*"))
+	if err != nil || len(bundle) != 1 {
+		t.Fatalf("bundles = %v, %v, want one", bundle, err)
+	}
+	conn, err := dialShim(bundle[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	id, shim := filepath.Base(bundle[0]), task.NewTTRPCTaskClient(conn)
+	if _, err := shim.Kill(t.Context(), &task.KillRequest{ID: id, Signal: uint32(syscall.SIGKILL)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shim.Wait(t.Context(), &task.WaitRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shim.Delete(t.Context(), &task.DeleteRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.engine.Remove(t.Context(), spec.ID); err != nil {
+		t.Errorf("Remove() = %v, want nil", err)
+	}
+	if pids := l.shimPids(t); len(pids) > 0 {
+		t.Errorf("shims left: %v", pids)
 	}
 }
 
