@@ -21,25 +21,31 @@ import (
 	"github.com/lotse-project/lotse/internal/task"
 )
 
+// A pause is a reset's wish that the controllers end and begin again when it is over.
+type pause struct {
+	idle chan struct{} // closed when they have ended
+	over chan struct{} // closed when they may begin again
+}
+
 // control runs the controllers until ctx ends, anew after each reset.
 func (s *server) control(ctx context.Context) error {
 	for ctx.Err() == nil {
 		round, end := context.WithCancel(ctx)
-		stopped := make(chan struct{})
+		asked := make(chan pause, 1)
 		go func() {
+			defer close(asked)
+			defer end()
 			select {
-			case <-s.again:
-				end()
-			case <-stopped:
+			case p := <-s.pauses:
+				asked <- p
+			case <-round.Done():
 			}
 		}()
 		err := s.controllers(round)
-		close(stopped)
-		reset := round.Err() != nil && ctx.Err() == nil
 		end()
-		if reset {
-			s.idle <- struct{}{}
-			s.resetting.Wait()
+		if p, reset := <-asked; reset {
+			close(p.idle)
+			<-p.over
 			continue
 		}
 		if err != nil && ctx.Err() == nil {

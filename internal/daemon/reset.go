@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,23 +23,23 @@ func (s *server) reset(w http.ResponseWriter, r *http.Request) {
 	}
 	s.gate.Lock()
 	defer s.gate.Unlock()
-	s.resetting.Add(1)
-	defer s.resetting.Done()
-	s.again <- struct{}{}
-	if err := s.empty(r); err != nil {
+	p := pause{make(chan struct{}), make(chan struct{})}
+	defer close(p.over)
+	select {
+	case s.pauses <- p:
+	case <-r.Context().Done(): // nothing was done
+		return
+	}
+	<-p.idle // the controllers have let go of everything
+	// A caller who doesn't wait for the end gets an empty server, too, not half of one.
+	if err := s.empty(context.WithoutCancel(r.Context())); err != nil {
 		refuse(w, err)
 		return
 	}
 	reply(w, http.StatusOK, struct{}{})
 }
 
-func (s *server) empty(r *http.Request) error {
-	ctx := r.Context()
-	select { // the controllers have let go of everything
-	case <-s.idle:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+func (s *server) empty(ctx context.Context) error {
 	if err := s.engine.RemoveAll(ctx); err != nil {
 		return err
 	}

@@ -55,14 +55,12 @@ type server struct {
 	logs     *logs.Service
 	vpc      *vpc.Service
 
-	gate      sync.RWMutex   // requests read-hold it; reset holds it alone
-	again     chan struct{}  // ends the controllers for a reset
-	idle      chan struct{}  // they have ended
-	resetting sync.WaitGroup // they begin again when it is over
+	gate   sync.RWMutex // requests read-hold it; reset holds it alone
+	pauses chan pause   // from reset to control
 }
 
 func newServer(o Options, p Paths, at *net.TCPAddr) (*server, error) {
-	s := &server{o: o, p: p, endpoint: "http://" + at.String(), fault: faultFrom(os.Getenv(faultVariable)), metrics: newMetrics(), again: make(chan struct{}), idle: make(chan struct{})}
+	s := &server{o: o, p: p, endpoint: "http://" + at.String(), fault: faultFrom(os.Getenv(faultVariable)), metrics: newMetrics(), pauses: make(chan pause)}
 	creds, err := ensureCredentials(p, o.Account, o.Region)
 	if err != nil {
 		return nil, err
@@ -117,7 +115,7 @@ func (s *server) services(creds Credentials, port int) {
 		Secret: secret[:], TokenTTL: s.o.TokenTTL, Log: log.With("part", "registry")})
 	s.registry = s.ecr.Registry()
 	s.logs = logs.New(logs.Options{DB: s.db, Dir: s.p.Logs(), Log: log.With("part", "logs")})
-	s.vpc = vpc.New(vpc.Options{DB: s.db, DefaultVPC: s.o.DefaultVPC, Log: log})
+	s.vpc = vpc.New(vpc.Options{DB: s.db, DefaultVPC: s.o.DefaultVPC, Apply: s.fabric.Apply, Log: log})
 	identities := iam.New(iam.Options{DB: s.db, Log: log})
 
 	s.verifier = awsauth.NewVerifier(rootKey{creds}, awsauth.Options{Regions: []string{s.o.Region}})

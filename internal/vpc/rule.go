@@ -140,11 +140,13 @@ func (s *Service) authorize(ctx context.Context, c change, specs []types.TagSpec
 	if len(c.permissions) == 0 {
 		return nil, missing("IpPermissions")
 	}
+	var vpc string
 	err = s.update(ctx, c.dryRun, func(tx *store.WriteTx, sc arn.Scope) error {
 		g, err := group(tx, sc, c.id, c.name)
 		if err != nil {
 			return err
 		}
+		vpc = g.Val.VPC
 		news, err := rules(tx, g.Val, c.permissions)
 		if err != nil {
 			return err
@@ -163,6 +165,9 @@ func (s *Service) authorize(ctx context.Context, c change, specs []types.TagSpec
 		}
 		return state.SecurityGroups.Put(tx, &g)
 	})
+	if err == nil {
+		s.enforce(ctx, vpc)
+	}
 	return added, err
 }
 
@@ -173,11 +178,13 @@ func (s *Service) revoke(ctx context.Context, c change, ids []string) (gone []ty
 	case len(ids)+len(c.permissions) == 0:
 		return nil, nil, missing("IpPermissions or SecurityGroupRuleIds")
 	}
+	var vpc string
 	err = s.update(ctx, c.dryRun, func(tx *store.WriteTx, sc arn.Scope) error {
 		g, err := group(tx, sc, c.id, c.name)
 		if err != nil {
 			return err
 		}
+		vpc = g.Val.VPC
 		v, err := state.VPCs.Get(tx, sc.Key(g.Val.VPC))
 		if err != nil {
 			return err
@@ -205,6 +212,9 @@ func (s *Service) revoke(ctx context.Context, c change, ids []string) (gone []ty
 		unknown = permissions(sc, lost)
 		return state.SecurityGroups.Put(tx, &g)
 	})
+	if err == nil {
+		s.enforce(ctx, vpc)
+	}
 	return gone, unknown, err
 }
 

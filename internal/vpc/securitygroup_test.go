@@ -1,6 +1,7 @@
 package vpc
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
@@ -392,5 +394,40 @@ func TestWildcard(t *testing.T) {
 		if got := wildcard(tc.pattern, tc.s); got != tc.want {
 			t.Errorf("wildcard(%q, %.20q) = %v, want %v", tc.pattern, tc.s, got, tc.want)
 		}
+	}
+}
+
+// When a call that changed rules returns, they are in force; a dry run changes none.
+func TestRules_AreInForceWhenTheCallReturns(t *testing.T) {
+	b := newBench(t)
+	var applied []string
+	b.o.Apply = func(_ context.Context, _ arn.Scope, vpc string) error {
+		applied = append(applied, vpc)
+		return nil
+	}
+	vpcs, err := b.DescribeVpcs(b.ctx, &ec2.DescribeVpcsInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vpc := *vpcs.Vpcs[0].VpcId
+	g, err := b.CreateSecurityGroup(b.ctx, &ec2.CreateSecurityGroupInput{GroupName: aws.String("g"), Description: aws.String("d"), VpcId: &vpc})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &ec2.AuthorizeSecurityGroupIngressInput{GroupId: g.GroupId, IpProtocol: aws.String("tcp"), FromPort: aws.Int32(80), ToPort: aws.Int32(80), CidrIp: aws.String("0.0.0.0/0"), DryRun: aws.Bool(true)}
+	_, _ = b.AuthorizeSecurityGroupIngress(b.ctx, in)
+	if len(applied) != 0 {
+		t.Errorf("a dry run was applied: %v", applied)
+	}
+	in.DryRun = nil
+	if _, err := b.AuthorizeSecurityGroupIngress(b.ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.RevokeSecurityGroupIngress(b.ctx, &ec2.RevokeSecurityGroupIngressInput{GroupId: g.GroupId, IpPermissions: []types.IpPermission{{IpProtocol: aws.String("tcp"),
+		FromPort: aws.Int32(80), ToPort: aws.Int32(80), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(applied, []string{vpc, vpc}) {
+		t.Errorf("applied: %v", applied)
 	}
 }

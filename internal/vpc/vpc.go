@@ -23,7 +23,10 @@ type Options struct {
 	// DefaultVPC is the range of the default VPC that every account gets in every region on
 	// first use. Zero: 172.31.0.0/16, as on AWS.
 	DefaultVPC netip.Prefix
-	Log        *slog.Logger
+	// Apply brings the network of a VPC in line with the records, so that rules are in force when
+	// the call that changed them returns. Nil: they are a moment later.
+	Apply func(ctx context.Context, sc arn.Scope, vpc string) error
+	Log   *slog.Logger
 }
 
 // Service answers EC2's operations.
@@ -107,6 +110,17 @@ func (s *Service) update(ctx context.Context, dryRun *bool, fn func(tx *store.Wr
 		}
 		return dry(dryRun, fn(tx, sc))
 	})
+}
+
+// enforce has changed rules take effect. The change is made, whether or not that works at once:
+// what fails is tried again by whoever keeps the network.
+func (s *Service) enforce(ctx context.Context, vpc string) {
+	if s.o.Apply == nil {
+		return
+	}
+	if err := s.o.Apply(ctx, scope(ctx), vpc); err != nil {
+		s.o.Log.Warn("rules are not in force yet", "vpc", vpc, "err", err)
+	}
 }
 
 func dry(dryRun *bool, err error) error {
