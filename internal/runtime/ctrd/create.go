@@ -228,8 +228,13 @@ func removeProcess(ctx context.Context, c *client.Client, ctr client.Container) 
 	case errdefs.IsNotFound(err):
 		// An earlier removal may have been broken off (we were killed, the caller gave up) when the shim had done its
 		// part. containerd holds on to the shim until it is asked once more, and can't be when the container is gone.
-		_, err = c.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: ctr.ID()})
-		err = errgrpc.ToNative(err)
+		// Of a shim that is dead it says so, having cleared it away; then the second answer counts.
+		for range 2 {
+			_, err = c.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: ctr.ID()})
+			if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
+				break
+			}
+		}
 	case err == nil:
 		_, err = task.Delete(ctx, client.WithProcessKill)
 	}
