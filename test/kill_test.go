@@ -151,12 +151,8 @@ func importHello(t *testing.T, s *server.Server, version string) string {
 }
 
 func id(s *server.Server) string {
-	var st struct{ ID string }
-	out, _, err := s.Run(context.Background(), "server", "status", "--data-dir", s.Dir, "-o", "json")
-	if err == nil {
-		_ = json.Unmarshal([]byte(out), &st)
-	}
-	return st.ID
+	id, _ := s.ID(context.Background())
+	return id
 }
 
 func pid(t *testing.T, s *server.Server, process string) int {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -271,19 +272,27 @@ func from(group string) ec2types.IpPermission {
 }
 
 // expect asks a URL directly: it answers, or the request times out, as a dropped packet's does.
-// Anything else, such as a refused connection, is neither.
+// Anything else, such as a refused connection, is neither, but for the moment that a process takes
+// between its start and its first listen.
 func expect(url string, answers bool, what string) error {
 	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(url)
 	fmt.Printf("  $ curl --max-time 3 %s\n", url)
-	if err == nil {
-		b, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		fmt.Printf("    %s: %s\n", what, strings.TrimSpace(string(b)))
-		if !answers {
-			return fmt.Errorf("%s answered", url)
+	var err error
+	for range 30 {
+		var resp *http.Response
+		if resp, err = client.Get(url); err == nil {
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			fmt.Printf("    %s: %s\n", what, strings.TrimSpace(string(b)))
+			if !answers {
+				return fmt.Errorf("%s answered", url)
+			}
+			return nil
 		}
-		return nil
+		if !answers || !errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	var ne net.Error
 	if answers || !errors.As(err, &ne) || !ne.Timeout() {

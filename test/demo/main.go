@@ -34,6 +34,7 @@ type story struct {
 	dir    string // everything the demo writes
 	app    string // the copy of examples/hello
 	srv    *server.Server
+	id     string // of the server, which everything it has outside its folder carries
 	url    string
 	phases []phase
 }
@@ -91,7 +92,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	ours, others := world.Ours(world.Diff(before, after), "lotse", dir, "containerd", "buildkit", "runc")
+	ours, others := world.Ours(world.Diff(before, after), dir, s.id)
 	for _, k := range world.Kinds {
 		fmt.Printf("  %-20s %5d before, %5d after\n", k, len(before[k]), len(after[k]))
 	}
@@ -103,14 +104,18 @@ func run(ctx context.Context) (err error) {
 	}
 	fmt.Println("\n  No difference. That was all of it.")
 	if len(others) > 0 {
-		fmt.Printf("  (%d processes, sockets, cgroups or files of others on this machine came or went meanwhile; none carries a name of Lotse's.)\n", len(others))
+		fmt.Printf("  (%d processes, sockets, cgroups or files of others on this machine came or went meanwhile; none carries this server's name.)\n", len(others))
 	}
 	return nil
 }
 
 func (s *story) serve(ctx context.Context) error {
 	begin := time.Now()
-	if err := s.srv.Start(ctx); err != nil {
+	err := s.srv.Start(ctx)
+	if err != nil {
+		return err
+	}
+	if s.id, err = s.srv.ID(ctx); err != nil {
 		return err
 	}
 	fmt.Printf("  ready after %s at %s, front %s\n", seconds(time.Since(begin)), s.srv.Endpoint, s.srv.Front)

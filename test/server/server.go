@@ -183,6 +183,16 @@ func (s *Server) Run(ctx context.Context, args ...string) (stdout, stderr string
 	return out.String(), bad.String(), err
 }
 
+// ID is the server's short id, which everything carries that it has outside its data directory.
+func (s *Server) ID(ctx context.Context) (string, error) {
+	var st struct{ ID string }
+	out, _, err := s.Run(ctx, "server", "status", "--data-dir", s.Dir, "-o", "json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &st)
+	}
+	return st.ID, err
+}
+
 // ImportBases imports the stand-ins for base images that script/base-images made.
 func (s *Server) ImportBases(ctx context.Context) error {
 	out, err := exec.CommandContext(ctx, filepath.Join(Root(), "script", "base-images")).Output()
