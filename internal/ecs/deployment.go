@@ -327,7 +327,7 @@ func serviceDeploymentView(tx store.Reader, svc state.Service, d state.Deploymen
 	v := types.ServiceDeployment{
 		ServiceDeploymentArn: aws.String(serviceDeploymentARN(svc, d)), ServiceArn: aws.String(svc.ARN()), ClusterArn: aws.String(svc.ClusterARN()),
 		CreatedAt: aws.Time(d.CreatedAt), StartedAt: when(st.StartedAt), FinishedAt: when(st.FinishedAt), UpdatedAt: when(st.UpdatedAt),
-		StatusReason: aws.String(st.RolloutStateReason),
+		StatusReason:            aws.String(st.RolloutStateReason),
 		SourceServiceRevisions:  []types.ServiceRevisionSummary{},
 		DeploymentConfiguration: deploymentConfiguration(svc),
 		TargetServiceRevision: &types.ServiceRevisionSummary{Arn: aws.String(revisionARN(svc, d.RevisionID)),
