@@ -210,11 +210,11 @@ func logConfiguration(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitio
 	if l == nil {
 		return nil
 	}
-	if l.LogDriver != types.LogDriverAwslogs {
-		return client("Lotse supports the log driver awslogs, not '%s', yet.", l.LogDriver)
-	}
 	if err := onlyMembers("logConfiguration", *l, "LogDriver", "Options"); err != nil {
 		return err
+	}
+	if l.LogDriver != types.LogDriverAwslogs {
+		return client("Lotse supports the log driver awslogs, not '%s', yet.", l.LogDriver)
 	}
 	if l.Options["awslogs-group"] == "" {
 		return client("Log driver awslogs requires options: awslogs-group")

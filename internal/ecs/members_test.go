@@ -1,0 +1,248 @@
+package ecs
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// An operation is called with an input in which everything is in order.
+type operation struct {
+	input any
+	call  func(ctx context.Context, in any) error
+	acts  []string // paths of the members it acts on; a list's or map's elements are not named: ContainerDefinitions.Name
+}
+
+func op[In, Out any](in *In, call func(context.Context, *In) (*Out, error), acts ...string) operation {
+	return operation{in, func(ctx context.Context, v any) error { _, err := call(ctx, v.(*In)); return err }, acts}
+}
+
+// under puts a prefix before names: the members of a nested structure.
+func under(prefix string, names string) []string {
+	out := []string{prefix}
+	for _, n := range strings.Fields(names) {
+		out = append(out, prefix+"."+n)
+	}
+	return out
+}
+
+func network() []string {
+	return append([]string{"NetworkConfiguration"}, under("NetworkConfiguration.AwsvpcConfiguration", "Subnets SecurityGroups AssignPublicIp")...)
+}
+
+func operations(b *bench) map[string]operation {
+	s := b.s
+	deploymentConfiguration := append(under("DeploymentConfiguration", "MinimumHealthyPercent MaximumPercent Strategy"),
+		under("DeploymentConfiguration.DeploymentCircuitBreaker", "Enable Rollback")...)
+	balancers := under("LoadBalancers", "TargetGroupArn ContainerName ContainerPort")
+	service := &ecs.CreateServiceInput{ServiceName: aws.String("new"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: b.network()}
+	b.balanced(service)
+	return map[string]operation{
+		"CreateCluster":    op(&ecs.CreateClusterInput{}, s.CreateCluster, append([]string{"ClusterName"}, append(under("Settings", "Name Value"), under("Tags", "Key Value")...)...)...),
+		"DescribeClusters": op(&ecs.DescribeClustersInput{}, s.DescribeClusters, "Clusters", "Include"),
+		"ListClusters":     op(&ecs.ListClustersInput{}, s.ListClusters, "MaxResults", "NextToken"),
+		"DeleteCluster":    op(&ecs.DeleteClusterInput{Cluster: aws.String("empty")}, s.DeleteCluster, "Cluster"),
+		"RegisterTaskDefinition": op(definition(), s.RegisterTaskDefinition, slices.Concat([]string{"Family", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities", "ExecutionRoleArn"},
+			under("ContainerDefinitions", "Name Image Cpu Memory Essential Command EntryPoint User WorkingDirectory ReadonlyRootFilesystem StopTimeout VersionConsistency"),
+			under("ContainerDefinitions.PortMappings", "ContainerPort HostPort Protocol Name AppProtocol"), under("ContainerDefinitions.Environment", "Name Value"),
+			under("ContainerDefinitions.LogConfiguration", "LogDriver Options"), under("RuntimePlatform", "CpuArchitecture OperatingSystemFamily"), under("Tags", "Key Value"))...),
+		"DescribeTaskDefinition":     op(&ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web")}, s.DescribeTaskDefinition, "TaskDefinition", "Include"),
+		"ListTaskDefinitions":        op(&ecs.ListTaskDefinitionsInput{}, s.ListTaskDefinitions, "FamilyPrefix", "MaxResults", "NextToken", "Sort", "Status"),
+		"ListTaskDefinitionFamilies": op(&ecs.ListTaskDefinitionFamiliesInput{}, s.ListTaskDefinitionFamilies, "FamilyPrefix", "MaxResults", "NextToken", "Status"),
+		"DeregisterTaskDefinition":   op(&ecs.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("web:1")}, s.DeregisterTaskDefinition, "TaskDefinition"),
+		"RunTask": op(&ecs.RunTaskInput{TaskDefinition: aws.String("web"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: b.network()}, s.RunTask,
+			slices.Concat([]string{"Cluster", "TaskDefinition", "Count", "LaunchType", "PlatformVersion", "Group", "StartedBy", "ClientToken", "PropagateTags", "EnableECSManagedTags"},
+				network(), under("Overrides", "Cpu Memory ExecutionRoleArn"), under("Overrides.ContainerOverrides", "Name Command Cpu Memory"),
+				under("Overrides.ContainerOverrides.Environment", "Name Value"), under("Tags", "Key Value"))...),
+		"StopTask":      op(&ecs.StopTaskInput{Task: aws.String(strings.Repeat("1", 32))}, s.StopTask, "Cluster", "Task", "Reason"),
+		"DescribeTasks": op(&ecs.DescribeTasksInput{Tasks: []string{"x"}}, s.DescribeTasks, "Cluster", "Tasks", "Include"),
+		"ListTasks": op(&ecs.ListTasksInput{}, s.ListTasks, "Cluster", "ContainerInstance", "DesiredStatus", "Family", "LaunchType", "MaxResults", "NextToken",
+			"ServiceName", "StartedBy"),
+		"CreateService": op(service, s.CreateService, slices.Concat([]string{"ServiceName", "Cluster", "TaskDefinition", "DesiredCount", "LaunchType", "PlatformVersion",
+			"SchedulingStrategy", "HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "ClientToken", "AvailabilityZoneRebalancing"},
+			network(), deploymentConfiguration, under("DeploymentController", "Type"), balancers, under("Tags", "Key Value"))...),
+		"UpdateService": op(&ecs.UpdateServiceInput{Service: aws.String("svc")}, s.UpdateService, slices.Concat([]string{"Service", "Cluster", "TaskDefinition", "DesiredCount",
+			"PlatformVersion", "HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "ForceNewDeployment", "AvailabilityZoneRebalancing"},
+			network(), deploymentConfiguration, under("DeploymentController", "Type"), balancers)...),
+		"DeleteService":              op(&ecs.DeleteServiceInput{Service: aws.String("svc"), Force: aws.Bool(true)}, s.DeleteService, "Cluster", "Service", "Force"),
+		"DescribeServices":           op(&ecs.DescribeServicesInput{Services: []string{"svc"}}, s.DescribeServices, "Cluster", "Services", "Include"),
+		"ListServices":               op(&ecs.ListServicesInput{}, s.ListServices, "Cluster", "LaunchType", "MaxResults", "NextToken", "ResourceManagementType", "SchedulingStrategy"),
+		"ListServiceDeployments":     op(&ecs.ListServiceDeploymentsInput{Service: aws.String("svc")}, s.ListServiceDeployments, append(under("CreatedAt", "After Before"), "Cluster", "MaxResults", "NextToken", "Service", "Status")...),
+		"DescribeServiceDeployments": op(&ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{here.ARN("ecs", "service-deployment/a/b/c")}}, s.DescribeServiceDeployments, "ServiceDeploymentArns"),
+		"DescribeServiceRevisions":   op(&ecs.DescribeServiceRevisionsInput{ServiceRevisionArns: []string{here.ARN("ecs", "service-revision/a/b/c")}}, s.DescribeServiceRevisions, "ServiceRevisionArns"),
+		"TagResource":                op(&ecs.TagResourceInput{ResourceArn: aws.String(here.ARN("ecs", "cluster/default")), Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}}, s.TagResource, append(under("Tags", "Key Value"), "ResourceArn")...),
+		"UntagResource":              op(&ecs.UntagResourceInput{ResourceArn: aws.String(here.ARN("ecs", "cluster/default")), TagKeys: []string{"a"}}, s.UntagResource, "ResourceArn", "TagKeys"),
+		"ListTagsForResource":        op(&ecs.ListTagsForResourceInput{ResourceArn: aws.String(here.ARN("ecs", "cluster/default"))}, s.ListTagsForResource, "ResourceArn"),
+	}
+}
+
+// Every member of the SDK's inputs, however deep, is acted on or refused. A member that a later
+// SDK adds fails here until it is one or the other: nothing is accepted and ignored.
+func TestMembers_ActedOnOrRefused(t *testing.T) {
+	for _, name := range newBench(t).s.API().Operations() {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.cluster()
+			must(b.s.CreateCluster(b.ctx, &ecs.CreateClusterInput{ClusterName: aws.String("empty")}))(t)
+			b.register()
+			must(b.createService())(t)
+			b.serviceTask(strings.Repeat("1", 32), "d", "RUNNING")
+			o, ok := operations(b)[name]
+			if !ok {
+				t.Fatal("the operation is not in this test")
+			}
+			paths := memberPaths(reflect.TypeOf(o.input).Elem(), "", o.acts)
+			for _, known := range o.acts {
+				if !slices.Contains(paths, known) {
+					t.Errorf("the SDK has no member %s", known)
+				}
+			}
+			for _, path := range paths {
+				if slices.Contains(o.acts, path) {
+					continue
+				}
+				in := clone(reflect.ValueOf(o.input))
+				set(in.Elem(), strings.Split(path, "."))
+				if err := o.call(b.ctx, in.Interface()); err == nil {
+					t.Errorf("%s is accepted, and nobody acts on it", path)
+				} else if member := lowerFirst(path[strings.LastIndexByte(path, '.')+1:]); !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(member)) && !refusedByName[path] {
+					t.Errorf("%s is refused without being named: %v", path, err)
+				}
+			}
+			// The input as it stands is in order: what was refused was refused for the member's sake.
+			if err := o.call(b.ctx, o.input); err != nil {
+				t.Errorf("the input without them: %v", err)
+			}
+		})
+	}
+}
+
+// refusedByName are members that AWS itself refuses in other words.
+var refusedByName = map[string]bool{
+	"ContainerDefinitions.DisableNetworking": true, // "Disable Networking is not supported …"
+	"LoadBalancers.LoadBalancerName":         true, // "Classic Load Balancers are not supported with Fargate"
+}
+
+// memberPaths lists the members of a structure; of structures it goes on into those that are acted on.
+func memberPaths(typ reflect.Type, prefix string, acts []string) []string {
+	var out []string
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		if !f.IsExported() || f.Type == reflect.TypeFor[middleware.Metadata]() {
+			continue
+		}
+		path := prefix + f.Name
+		out = append(out, path)
+		inner := f.Type
+		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[time.Time]() && slices.Contains(acts, path) {
+			out = append(out, memberPaths(inner, path+".", acts)...)
+		}
+	}
+	return out
+}
+
+// set gives the member at the path a value that asks for something; structures on the way that
+// are not there are made with what they need to be in order.
+func set(v reflect.Value, path []string) {
+	f := v.FieldByName(path[0])
+	if len(path) == 1 {
+		fill(f, 3)
+		return
+	}
+	switch f.Kind() {
+	case reflect.Pointer:
+		if f.IsNil() {
+			f.Set(reflect.New(f.Type().Elem()))
+		}
+		f = f.Elem()
+	case reflect.Slice:
+		if f.Len() == 0 {
+			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+			if n := f.Index(0).FieldByName("Name"); n.IsValid() && n.Kind() == reflect.Pointer {
+				n.Set(reflect.ValueOf(aws.String("app")))
+			}
+		}
+		f = f.Index(0)
+	}
+	set(f, path[1:])
+}
+
+// fill makes a value that is not zero in any member.
+func fill(v reflect.Value, depth int) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), depth)
+	case reflect.Struct:
+		if depth == 0 || v.Type() == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				fill(v.Field(i), depth-1)
+			}
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), depth)
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		key, val := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(key, depth)
+		fill(val, depth)
+		v.SetMapIndex(key, val)
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int32, reflect.Int64, reflect.Int:
+		v.SetInt(1)
+	case reflect.Float64, reflect.Float32:
+		v.SetFloat(1)
+	}
+}
+
+// clone copies an input deeply enough that setting a member of it doesn't show in the original.
+func clone(v reflect.Value) reflect.Value {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return v
+		}
+		p := reflect.New(v.Type().Elem())
+		p.Elem().Set(clone(v.Elem()))
+		return p
+	case reflect.Slice:
+		if v.IsNil() {
+			return v
+		}
+		s := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		for i := range v.Len() {
+			s.Index(i).Set(clone(v.Index(i)))
+		}
+		return s
+	case reflect.Struct:
+		c := reflect.New(v.Type()).Elem()
+		c.Set(v)
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				c.Field(i).Set(clone(v.Field(i)))
+			}
+		}
+		return c
+	}
+	return v
+}
+
+func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
