@@ -24,7 +24,7 @@ demo: deps build ## the whole story: an example built, deployed, updated under t
 
 .PHONY: unit
 unit: ## tests that need neither root nor network, in seconds
-	LOTSE_UNIT=1 $(TEST) -short ./...
+	$(TEST) -short ./...
 
 .PHONY: lint
 lint: ## staticcheck, and code that nothing reaches; both pinned in tools/go.mod

@@ -25,7 +25,7 @@ import (
 // closed is a server whose API can be asked while nothing of it runs.
 func closed(t *testing.T) *server {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("needs root")
 	}
 	dir, err := os.MkdirTemp("", "lotse-auth-") // short: sockets' paths

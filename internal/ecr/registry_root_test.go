@@ -34,7 +34,7 @@ import (
 
 func needsRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("needs root: containerd")
 	}
 }

@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 
 func needsRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("needs root")
 	}
 }

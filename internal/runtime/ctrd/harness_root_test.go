@@ -31,7 +31,7 @@ import (
 
 func needsRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("needs root: containerd, namespaces, cgroups")
 	}
 }
