@@ -59,7 +59,7 @@ type BuildOutput struct {
 	Platform      string
 }
 
-// Exit codes, stable for scripts. Source: doc/cli.md.
+// Exit codes, stable for scripts. Source: doc/guide.md.
 const (
 	ExitUnexpected   = 1
 	ExitRefused      = 10 // pre-flight: nothing was changed
