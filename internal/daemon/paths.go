@@ -44,6 +44,7 @@ func NewPaths(dir string) (Paths, error) {
 }
 
 func (p Paths) DB() string          { return filepath.Join(p.Data, "lotse.db") }
+func (p Paths) Lock() string        { return filepath.Join(p.Data, "lock") }
 func (p Paths) Credentials() string { return filepath.Join(p.Data, "credentials") }
 func (p Paths) Server() string      { return filepath.Join(p.Data, "server.json") }
 func (p Paths) Logs() string        { return filepath.Join(p.Data, "logs") }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"syscall"
 )
 
@@ -47,7 +46,7 @@ func writeRecord(p Paths, r record) error {
 // lock makes sure that one server at a time works with a data directory. The kernel gives it
 // back however the holder ends.
 func lock(p Paths) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(p.Data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(p.Lock(), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +58,19 @@ func lock(p Paths) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// noteHolder writes into the lock's file which server holds it. Others who hold it for a moment don't.
+func noteHolder(held *os.File) error {
+	b, err := json.Marshal(self())
+	if err != nil {
+		return err
+	}
+	if err := held.Truncate(0); err != nil {
+		return err
+	}
+	_, err = held.WriteAt(b, 0)
+	return err
 }
 
 // listen takes a TCP address. One that is taken is an error that names the owner.

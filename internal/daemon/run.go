@@ -51,6 +51,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer held.Close()
+	if err := noteHolder(held); err != nil {
+		return err
+	}
 	if o.Ephemeral {
 		defer func() {
 			held.Close() // for Stop
@@ -133,8 +136,11 @@ func Stop(ctx context.Context, dir string, all bool) error {
 	if err != nil {
 		return err
 	}
-	if r.alive() && r.PID != os.Getpid() {
-		r.terminate(shutdown + 7*time.Second)
+	// The record is written when the server is up; who holds the lock, from the beginning.
+	for _, running := range []process{r.process, readPID(p.Lock())} {
+		if running.alive() && running.PID != os.Getpid() {
+			running.terminate(shutdown + 7*time.Second)
+		}
 	}
 	if _, err := os.Stat(p.Data); err != nil {
 		return nil // an ephemeral server that removed itself
