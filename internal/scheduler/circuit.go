@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 // shortLife: a task that ends before it has run this long counts for the start throttle. On AWS
 // starting takes so long that a crash loop slows itself; here a task starts in a fraction of a second.
 const shortLife = 10 * time.Second
+
+// freeFailures is how many tasks in a row may fail before launches are throttled.
+const freeFailures = 3
 
 // maxThrottle is the longest wait between launches. Source: DG service-throttle-logic (older text: 15 minutes).
 const maxThrottle = 15 * time.Minute
@@ -43,8 +47,12 @@ func (s *service) countTask(m member, st *state.DeploymentStatus) {
 			st.Images[c.Name] = c.Digest
 		}
 	}
+	if slices.Contains(s.status.Told[m.task.ID], ended) {
+		return
+	}
 	if ok, _ := m.healthy(s.now); ok && s.first(m, "healthy") {
 		st.FailedTasks, st.UpdatedAt = 0, s.now
+		delete(s.status.Noted, "throttle")
 	}
 	if !m.stopping() || !failure(m) || !s.first(m, "counted") {
 		return
@@ -70,18 +78,18 @@ func failure(m member) bool {
 	return false
 }
 
-// throttle is how long to wait before the next launch: nothing after the first two failures in a
-// row, then 1 s, 2 s, 4 s and so on.
-func (s *service) throttle(st state.DeploymentStatus) time.Duration {
-	if st.FailedTasks < 3 {
+// throttle is how long to wait before the next launch: nothing after the first failures, then 1 s,
+// 2 s, 4 s and so on, a step for every desired task that failed: ten tasks that fail together are one
+// round of failures.
+func throttle(st state.DeploymentStatus, desired int, now time.Time) time.Duration {
+	if st.FailedTasks < freeFailures {
 		return 0
 	}
-	s.once("throttle", fmt.Sprint(st.StartedAt), "is unable to consistently start tasks successfully.")
 	wait := maxThrottle
-	if n := st.FailedTasks - 3; n < 10 {
+	if n := (st.FailedTasks - freeFailures) / max(1, desired); n < 10 {
 		wait = min(maxThrottle, time.Second<<n)
 	}
-	return max(0, st.FailedAt.Add(wait).Sub(s.now))
+	return max(0, st.FailedAt.Add(wait).Sub(now))
 }
 
 // breakCircuit ends a deployment whose tasks keep failing, and rolls back if the service wants it.

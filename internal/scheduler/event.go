@@ -16,30 +16,31 @@ import (
 // maxEvents is how many events a service keeps. Source: DescribeServices: up to 100.
 const maxEvents = 100
 
+// ended is the fact about a task of which nothing more is to be told.
+const ended = "ended"
+
 // tell derives events from what has become of the tasks since the last pass. Each fact about a
 // task is told once: Told remembers which.
 func (s *service) tell() {
-	var started, stopped, draining []string
-	registered, deregistered := map[string]int{}, map[string]int{}
+	var stopped []string
+	registered, deregistered, draining := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, m := range s.tasks {
-		if s.first(m, "started") {
-			started = append(started, m.task.ID)
+		if slices.Contains(s.status.Told[m.task.ID], ended) {
+			continue
 		}
-		if m.status.Is("register") && s.first(m, "registered") {
-			s.perGroup(m, registered)
+		if len(m.targets) > 0 && s.first(m, "registered") {
+			perGroup(m, registered)
 		}
+		s.unhealthy(m)
 		if m.task.Stop != nil && m.task.Stop.Code == "ServiceSchedulerInitiated" && s.first(m, "stopped") {
 			stopped = append(stopped, m.task.ID)
 		}
 		if m.status.Is("deregister") && len(m.status.Targets) > 0 && s.first(m, "deregistered") {
-			s.perGroup(m, deregistered)
-			draining = append(draining, m.task.ID)
+			perGroup(m, deregistered)
+			draining[m.task.Deployment]++
 		}
 	}
 	// Order and wording: field captures of a rolling update on Fargate with a load balancer.
-	if len(started) > 0 {
-		s.event(fmt.Sprintf("has started %d tasks: %s.", len(started), taskList(started)))
-	}
 	for _, g := range sorted(registered) {
 		s.event(fmt.Sprintf("registered %d targets in (target-group %s)", registered[g], g))
 	}
@@ -49,36 +50,67 @@ func (s *service) tell() {
 	for _, g := range sorted(deregistered) {
 		s.event(fmt.Sprintf("deregistered %d targets in (target-group %s)", deregistered[g], g))
 	}
-	if len(draining) > 0 {
-		s.event(fmt.Sprintf("has begun draining connections on %d tasks.", len(draining)))
+	for _, d := range sorted(draining) {
+		s.message(fmt.Sprintf("(service %s, taskSet %s) has begun draining connections on %d tasks.", s.svc.Val.Name, d, draining[d]))
 	}
 }
 
-// unhealthy tells why a task is replaced.
-func (s *service) unhealthy(m *member) {
-	for i, h := range m.targets {
-		if h.State != "unhealthy" || i >= len(m.task.LoadBalancers) {
-			continue
+// started tells of tasks that this pass has launched; replaces of them stand in for unhealthy ones.
+func (s *service) started(ids []string, replaces int) {
+	if len(ids) == 0 {
+		return
+	}
+	text := fmt.Sprintf("has started %d tasks: %s.", len(ids), taskList(ids))
+	if n := min(replaces, len(ids)); n > 0 {
+		text += fmt.Sprintf(" Amazon ECS replaced %d tasks due to an unhealthy status.", n)
+	}
+	s.event(text)
+}
+
+// unhealthy tells why a task is about to be replaced. One that recovers may be told of again.
+func (s *service) unhealthy(m member) {
+	if ok, _ := m.healthy(s.now); ok {
+		s.status.Told[m.task.ID] = slices.DeleteFunc(s.status.Told[m.task.ID], func(f string) bool { return f == "unhealthy" })
+		return
+	}
+	if m.stopping() {
+		return
+	}
+	for _, t := range m.targets {
+		if t.noGroup && s.first(m, "no group "+t.TargetGroupARN) {
+			s.event(fmt.Sprintf("task set (%s) (task %s) is not healthy in target-group (%s) due to TARGET GROUP IS NOT FOUND", m.task.Deployment, m.task.ID, t.TargetGroupARN))
 		}
-		lb := m.task.LoadBalancers[i]
-		s.event(fmt.Sprintf("(task %s) (port %d) is unhealthy in (target-group %s) due to (reason %s).", m.task.ID, lb.Port, lb.TargetGroupARN, h.Description))
+	}
+	if ok, _ := m.failed(s.now, s.grace()); !ok || !s.first(m, "unhealthy") {
+		return
+	}
+	for _, t := range m.targets {
+		switch {
+		case t.lost:
+			s.event(fmt.Sprintf("task set (%s) (task %s) is not healthy in target-group (%s) due to TARGET IS NOT FOUND", m.task.Deployment, m.task.ID, t.TargetGroupARN))
+		case t.State == "unhealthy":
+			s.event(fmt.Sprintf("(task %s) (port %d) is unhealthy in (target-group %s) due to (reason %s).", m.task.ID, t.Port, t.TargetGroupARN, t.Description))
+		}
 	}
 }
 
 func (s *service) stopReason(m *member, r StopReason) string {
 	if r == Unhealthy {
-		for i, h := range m.targets {
-			if h.State == "unhealthy" && i < len(m.task.LoadBalancers) {
-				return fmt.Sprintf("Task failed ELB health checks in (target-group %s)", m.task.LoadBalancers[i].TargetGroupARN)
+		for _, t := range m.targets {
+			if t.State == "unhealthy" || t.lost {
+				return fmt.Sprintf("Task failed ELB health checks in (target-group %s)", t.TargetGroupARN)
 			}
 		}
 	}
-	return fmt.Sprintf("Scaling activity initiated by (deployment %s)", s.deployments[0].ID)
+	return fmt.Sprintf("Scaling activity initiated by (deployment %s)", s.primary())
 }
 
-// event puts a line at the head of the service's events, in ECS's form "(service X) …".
-func (s *service) event(text string) {
-	e := state.ServiceEvent{ID: newEventID(), CreatedAt: s.now, Message: "(service " + s.svc.Val.Name + ") " + text}
+// event tells something of the service, in ECS's form "(service X) …".
+func (s *service) event(text string) { s.message("(service " + s.svc.Val.Name + ") " + text) }
+
+// message puts a line at the head of the service's events.
+func (s *service) message(text string) {
+	e := state.ServiceEvent{ID: newEventID(), CreatedAt: s.now, Message: text}
 	s.status.Events = append([]state.ServiceEvent{e}, s.status.Events...)
 	if len(s.status.Events) > maxEvents {
 		s.status.Events = s.status.Events[:maxEvents]
@@ -105,9 +137,11 @@ func (s *service) first(m member, fact string) bool {
 	return true
 }
 
-func (s *service) perGroup(m member, n map[string]int) {
-	for _, lb := range m.task.LoadBalancers {
-		n[lb.TargetGroupARN]++
+func perGroup(m member, n map[string]int) {
+	for _, t := range m.targets {
+		if !t.noGroup {
+			n[t.TargetGroupARN]++
+		}
 	}
 }
 

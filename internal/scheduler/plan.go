@@ -36,6 +36,8 @@ type TaskView struct {
 type Plan struct {
 	Start []Start
 	Stop  []Stop
+	// Replaces is how many of the starts stand in for tasks that fail their health checks.
+	Replaces int
 	// Blocked: the bounds allow neither a start nor a stop although a rollout is under way.
 	Blocked bool
 	// Again is when to look again although nothing has changed; 0: not needed.
@@ -96,57 +98,73 @@ func plan(v View) Plan {
 	}
 	healthyNew, healthyOld := countHealthy(sound), countHealthy(olds)
 
-	// 2. What fails goes when it is replaced. Without room for the replacement it goes first, one at a time.
+	// 2. What fails goes when it is replaced. Without room for the replacement it goes first, one at a
+	// time: in a service at rest the next waits until the replacement is up. (In a rollout the old
+	// tasks serve, and a bad version shall be known soon.)
+	replacing := primary.Completed && healthyNew < len(sound)
 	for _, t := range failing {
-		if healthyNew >= v.Desired {
+		if v.Desired == 0 {
+			stop(t, ScaleIn)
+		} else if healthyNew >= v.Desired {
 			stop(t, Unhealthy)
-		} else if active >= upper && len(sound)+len(failing) >= v.Desired {
+		} else if active >= upper && len(sound)+len(failing) >= v.Desired && !replacing {
 			stop(t, Unhealthy)
 			break
 		}
 	}
 
 	// 3. Start of the primary what fits.
-	wantNew := v.Desired - len(sound)
+	wantNew, up := v.Desired-len(sound), len(sound)
 	if n := min(wantNew, upper-active); n > 0 && !primary.Failed {
 		if primary.Wait > 0 {
 			p.Again = primary.Wait
 		} else {
 			p.Start = append(p.Start, Start{primary.ID, n})
-			active += n
+			p.Replaces = min(n, len(failing))
+			active, up = active+n, up+n
 		}
 	}
 
-	// 4. Old tasks go as far as the lower bound allows; those that serve nobody go first. A failed
-	// deployment without rollback leaves everything as it is.
+	// 4. Old tasks go as far as the lower bound allows; those that serve nobody go first. After a
+	// failed deployment without rollback the old ones are the service: they stay, up to desired.
 	served := newestCompleted(v)
-	if !primary.Failed || v.Desired == 0 {
-		spare := healthyNew + healthyOld - lower
-		kept := olds[:0:0]
-		for _, t := range olds {
-			young := !t.Healthy && !t.Failed && t.Deployment == served && spare < 0 // makes good a loss
-			if t.Healthy && spare <= 0 || young {
-				kept = append(kept, t)
-				continue
-			}
-			stop(t, ScaleIn)
-			if t.Healthy {
-				spare--
-			}
-		}
-		olds = kept
+	floor := lower
+	if primary.Failed {
+		floor = v.Desired
 	}
+	spare := healthyNew + healthyOld - floor
+	kept := olds[:0:0]
+	for _, t := range olds {
+		var keep bool
+		switch {
+		case t.Healthy:
+			keep = spare <= 0
+		case t.Failed: // goes when others serve in its stead, or first where these have no room
+			keep = spare < 0 && (active < upper || !primary.Failed && up >= v.Desired)
+		default: // on its way up, to make good a loss
+			keep = (primary.Failed || t.Deployment == served.ID) && spare < 0
+		}
+		if keep {
+			kept = append(kept, t)
+			continue
+		}
+		stop(t, ScaleIn)
+		if t.Healthy {
+			spare--
+		}
+	}
+	olds = kept
 
 	// 5. While the new deployment isn't up, losses of the old one are made good with its own
 	// revision, so that the lower bound holds.
-	if served != "" && served != primary.ID {
-		keep := lower
-		if primary.Failed {
-			keep = v.Desired
-		}
-		if n := min(keep-healthyNew-len(olds), upper-active); n > 0 {
-			p.Start = append(p.Start, Start{served, n})
-			active += n
+	if served.ID != "" && served.ID != primary.ID {
+		if n := min(floor-healthyNew-countSound(olds), upper-active); n > 0 {
+			if served.Wait > 0 {
+				p.Again = sooner(p.Again, served.Wait)
+			} else {
+				p.Start = append(p.Start, Start{served.ID, n})
+				active += n
+			}
 		}
 	}
 	p.Blocked = len(p.Start)+len(p.Stop) == 0 && p.Again == 0 && !primary.Failed && len(olds) > 0 && wantNew > 0 && len(sound) == 0 && active >= upper
@@ -223,12 +241,30 @@ func leastUseful(ts []TaskView) {
 	})
 }
 
-// newestCompleted is the deployment that served last: "" when none has completed.
-func newestCompleted(v View) string {
+// newestCompleted is the deployment that served last; one without an ID when none has completed.
+func newestCompleted(v View) DeploymentView {
 	for _, d := range v.Deployments {
 		if d.Completed {
-			return d.ID
+			return d
 		}
 	}
-	return ""
+	return DeploymentView{}
+}
+
+func countSound(ts []TaskView) int {
+	n := 0
+	for _, t := range ts {
+		if !t.Failed {
+			n++
+		}
+	}
+	return n
+}
+
+// sooner is the shorter of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }

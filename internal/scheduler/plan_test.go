@@ -57,10 +57,23 @@ func TestPlan(t *testing.T) {
 		{"bounds that block", 1, 100, 150, rollout, "O", Plan{Blocked: true}},
 		{"scale in: the unhealthy, then the youngest", 1, 100, 200, steady, "NnN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t2", ScaleIn}}}},
 		{"scale out", 3, 100, 200, steady, "N", Plan{Start: []Start{{"new", 2}}}},
-		{"a failing task is replaced first", 2, 100, 200, steady, "NN!", Plan{Start: []Start{{"new", 1}}}},
+		{"a failing task is replaced first", 2, 100, 200, steady, "NN!", Plan{Start: []Start{{"new", 1}}, Replaces: 1}},
 		{"and goes when its replacement is healthy", 2, 100, 200, steady, "NN!N", Plan{Stop: []Stop{{"t1", Unhealthy}}}},
-		{"without room it goes first", 2, 50, 100, steady, "NN!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t1", Unhealthy}}}},
-		{"one at a time", 2, 0, 100, steady, "N!N!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t2", Unhealthy}}}},
+		{"without room it goes first", 2, 50, 100, steady, "NN!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t1", Unhealthy}}, Replaces: 1}},
+		{"one at a time", 2, 0, 100, steady, "N!N!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t2", Unhealthy}}, Replaces: 1}},
+		{"and the next when the replacement is up", 2, 0, 100, steady, "nN!", Plan{}},
+		{"in a rollout at once", 2, 100, 200, rollout, "OOnN!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t3", Unhealthy}}, Replaces: 1}},
+		{"scaled to 0, failing tasks are scaled in", 0, 100, 200, steady, "N!", Plan{Stop: []Stop{{"t0", ScaleIn}}}},
+		{"failing old tasks stay until the new ones are up", 2, 100, 200, rollout, "O!O!nn", Plan{}},
+		{"and go then", 2, 100, 200, rollout, "O!O!NN", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t0", ScaleIn}}}},
+		{"or make room", 2, 0, 100, rollout, "O!O!", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t0", ScaleIn}}}},
+		{"as far as needed", 2, 50, 100, rollout, "O!O!n", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t0", ScaleIn}}, Start: []Start{{"old", 1}}}},
+		{"the old deployment's throttle waits too", 1, 100, 200, []DeploymentView{{ID: "new", Wait: 2 * time.Second}, {ID: "old", Completed: true, Wait: time.Second}}, "", Plan{Again: time.Second}},
+		{"after a failed deployment the old one is scaled in", 1, 100, 200, failed, "OOn", Plan{Stop: []Stop{{"t1", ScaleIn}}}},
+		{"and its losses are made good", 2, 100, 200, failed, "On", Plan{Start: []Start{{"old", 1}}}},
+		{"and its failing tasks replaced first", 2, 100, 200, failed, "OO!", Plan{Start: []Start{{"old", 1}}}},
+		{"and then stopped", 2, 100, 200, failed, "OO!O", Plan{Stop: []Stop{{"t1", ScaleIn}}}},
+		{"a failed deployment is deleted", 0, 100, 200, failed, "On", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t0", ScaleIn}}}},
 		{"an old loss is made good while the new isn't up", 2, 100, 200, rollout, "Onn", Plan{Start: []Start{{"old", 1}}}},
 		{"which is kept while it is needed", 2, 100, 200, rollout, "Oonn", Plan{}},
 		{"a failed deployment launches nothing and stops nothing", 2, 100, 200, failed, "OOn", Plan{}},
@@ -133,7 +146,7 @@ func TestPlan_KeepsItsBoundsAndSettles(t *testing.T) {
 			return p
 		}
 		for range rapid.IntRange(0, 40).Draw(t, "steps") {
-			switch rapid.IntRange(0, 6).Draw(t, "happens") {
+			switch rapid.IntRange(0, 7).Draw(t, "happens") {
 			case 0:
 				v.Deployments = append([]DeploymentView{{ID: fmt.Sprint("d", next)}}, v.Deployments...)
 				next++
@@ -143,10 +156,15 @@ func TestPlan_KeepsItsBoundsAndSettles(t *testing.T) {
 				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed = true, false })
 			case 4:
 				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed = false, true })
+			case 6:
+				v.Deployments[0].Failed = !v.Deployments[0].Completed
 			case 5:
 				pick(t, v.Tasks, func(k *TaskView) { k.Stopping, k.Healthy = true, false })
 			}
 			step()
+		}
+		if v.Deployments[0].Failed { // nothing but a new deployment goes on from there
+			v.Deployments = append([]DeploymentView{{ID: fmt.Sprint("d", next)}}, v.Deployments...)
 		}
 		// Left alone: every task becomes healthy, every stopping one goes.
 		stuck := lowerBound(v.Desired, v.MinimumHealthy) >= v.Desired && upperBound(v.Desired, v.Maximum) <= v.Desired

@@ -99,16 +99,13 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (again time.Dura
 		}
 		view := s.view()
 		p := plan(view)
-		again = p.Again
 		if err := s.apply(tx, p, c.o.Memory); err != nil {
 			return err
 		}
 		if len(p.Start)+len(p.Stop) == 0 {
 			s.settle(view)
 		}
-		if again == 0 {
-			again = s.again
-		}
+		again = sooner(p.Again, s.again)
 		return s.save(tx)
 	})
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -36,7 +37,15 @@ type service struct {
 type member struct {
 	task    state.Task
 	status  state.TaskStatus
-	targets []state.TargetHealth // one for each target it registered; State "" when not known yet
+	targets []target // one for each of the task's load balancers, once it has registered
+}
+
+// A target is a task in one target group.
+type target struct {
+	state.ServiceLoadBalancer
+	state.TargetHealth      // State "" when not known yet
+	noGroup            bool // the group had been deleted when the task came to register
+	lost               bool // somebody else took the target out of the group
 }
 
 func load(tx store.Reader, key string) (*service, error) {
@@ -63,7 +72,7 @@ func load(tx store.Reader, key string) (*service, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !s.status.Deployments[d.Val.ID].Gone && !d.Val.CreatedAt.Before(o.Val.CreatedAt) {
+		if !s.status.Deployments[d.Val.ID].Gone {
 			s.deployments = append(s.deployments, d.Val)
 		}
 	}
@@ -72,8 +81,8 @@ func load(tx store.Reader, key string) (*service, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Val.Service != o.Val.Name || t.Val.CreatedAt.Before(o.Val.CreatedAt) {
-			continue
+		if t.Val.Service != o.Val.Name || !slices.ContainsFunc(s.deployments, func(d state.Deployment) bool { return d.ID == t.Val.Deployment }) {
+			continue // of a deployment that is Gone: all its tasks have ended, and been told of
 		}
 		m, err := loadMember(tx, t)
 		if err != nil {
@@ -93,14 +102,37 @@ func loadMember(tx store.Reader, t store.Object[state.Task]) (member, error) {
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return m, err
 	}
-	for _, key := range m.status.Targets {
-		h, err := state.TargetHealths.Get(tx, key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if !m.status.Is("register") {
+		return m, nil
+	}
+	for _, lb := range m.task.LoadBalancers {
+		tg, err := loadTarget(tx, m, lb)
+		if err != nil {
 			return m, err
 		}
-		m.targets = append(m.targets, h.Val)
+		m.targets = append(m.targets, tg)
 	}
 	return m, nil
+}
+
+func loadTarget(tx store.Reader, m member, lb state.ServiceLoadBalancer) (target, error) {
+	tg := target{ServiceLoadBalancer: lb}
+	key := state.ELBKey(m.task.Scope, "targetgroup", lb.TargetGroupARN) + "/" + net.JoinHostPort(m.status.Address, strconv.Itoa(lb.Port))
+	if !slices.Contains(m.status.Targets, key) {
+		tg.noGroup = true
+		return tg, nil
+	}
+	t, err := state.Targets.Get(tx, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return tg, err
+	}
+	tg.lost = err != nil || !t.Val.DeregisteredAt.IsZero()
+	h, err := state.TargetHealths.Get(tx, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return tg, err
+	}
+	tg.TargetHealth = h.Val
+	return tg, nil
 }
 
 // stopped reports that nothing of the task is left.
@@ -119,30 +151,33 @@ func (m member) healthy(now time.Time) (ok bool, wait time.Duration) {
 		left := m.status.StartedAt.Add(settleTime).Sub(now)
 		return left <= 0, max(0, left)
 	}
-	if len(m.targets) < len(m.task.LoadBalancers) {
+	if len(m.targets) == 0 {
 		return false, 0
 	}
-	for _, h := range m.targets {
-		if h.State != "healthy" {
+	for _, t := range m.targets {
+		if t.State != "healthy" || t.lost {
 			return false, 0
 		}
 	}
 	return true, 0
 }
 
-// failed reports failing health checks after the grace period.
+// failed reports failing health checks, or a target that was taken away, after the grace period.
 func (m member) failed(now time.Time, grace time.Duration) (ok bool, wait time.Duration) {
 	if m.status.LastStatus != "RUNNING" || m.stopping() {
 		return false, 0
 	}
-	for _, h := range m.targets {
-		if h.State == "unhealthy" {
+	for _, t := range m.targets {
+		if t.State == "unhealthy" || t.lost {
 			left := m.status.StartedAt.Add(grace).Sub(now)
 			return left <= 0, max(0, left)
 		}
 	}
 	return false, 0
 }
+
+// grace is how long after a task's start failing health is ignored.
+func (s *service) grace() time.Duration { return time.Duration(s.svc.Val.GracePeriod) * time.Second }
 
 // view is what plan sees.
 func (s *service) view() View {
@@ -151,14 +186,14 @@ func (s *service) view() View {
 	for _, d := range s.deployments {
 		st := s.status.Deployments[d.ID]
 		v.Deployments = append(v.Deployments, DeploymentView{
-			ID: d.ID, Completed: st.RolloutState == "COMPLETED", Failed: st.RolloutState == "FAILED", Wait: s.throttle(st)})
+			ID: d.ID, Completed: st.RolloutState == "COMPLETED", Failed: st.RolloutState == "FAILED", Wait: throttle(st, svc.DesiredCount, s.now)})
 	}
 	for _, m := range s.tasks {
 		if m.stopped() {
 			continue
 		}
 		healthy, w1 := m.healthy(s.now)
-		failed, w2 := m.failed(s.now, time.Duration(svc.GracePeriod)*time.Second)
+		failed, w2 := m.failed(s.now, s.grace())
 		s.lookAgain(w1)
 		s.lookAgain(w2)
 		v.Tasks = append(v.Tasks, TaskView{ID: m.task.ID, Deployment: m.task.Deployment, CreatedAt: m.task.CreatedAt,
@@ -169,34 +204,45 @@ func (s *service) view() View {
 
 // apply writes what the plan says.
 func (s *service) apply(tx *store.WriteTx, p Plan, memory int) error {
+	if len(p.Start)+len(p.Stop) > 0 {
+		s.status.Steady = false
+	}
 	for _, st := range p.Stop {
 		m := s.member(st.Task)
-		m.task.Stop = &state.Stop{At: s.now, Code: "ServiceSchedulerInitiated", Reason: s.stopReason(m, st.Reason)}
 		o, err := state.Tasks.Get(tx, m.task.Key())
 		if err != nil {
 			return err
 		}
-		if o.Val.Stop == nil {
-			o.Val.Stop = m.task.Stop
-			if err := state.Tasks.Put(tx, &o); err != nil {
-				return err
-			}
+		o.Val.Stop = &state.Stop{At: s.now, Code: "ServiceSchedulerInitiated", Reason: s.stopReason(m, st.Reason)}
+		if err := state.Tasks.Put(tx, &o); err != nil {
+			return err
 		}
-		if st.Reason == Unhealthy {
-			s.unhealthy(m)
-		}
+		m.task = o.Val
 	}
+	var started []string
 	for _, start := range p.Start {
-		for range start.Count {
-			if err := s.launch(tx, start.Deployment, memory); err != nil {
-				return err
-			}
+		ids, err := s.launch(tx, start, memory)
+		if err != nil {
+			return err
 		}
+		started = append(started, ids...)
+	}
+	s.started(started, p.Replaces)
+	if primary := s.primary(); p.Again > 0 && s.status.Deployments[primary].FailedTasks >= freeFailures {
+		s.once("throttle", primary, "is unable to consistently start tasks successfully.")
 	}
 	if p.Blocked {
-		s.once("blocked", s.deployments[0].ID, "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.")
+		s.once("blocked", s.primary(), "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.")
 	}
 	return nil
+}
+
+// primary is the ID of the newest deployment.
+func (s *service) primary() string {
+	if len(s.deployments) == 0 {
+		return ""
+	}
+	return s.deployments[0].ID
 }
 
 // settle notes what has come to an end.
@@ -221,13 +267,14 @@ func (s *service) settle(v View) {
 		st.FinishedAt, st.UpdatedAt, st.FailedTasks = s.now, s.now, 0
 		s.status.Deployments[p.ID] = st
 		s.event(fmt.Sprintf("(deployment %s) deployment completed.", p.ID))
+		s.status.Steady = false
 		if p.RollbackOf != "" {
 			failed := s.status.Deployments[p.RollbackOf]
 			failed.RolledBack = true
 			s.status.Deployments[p.RollbackOf] = failed
 		}
 	}
-	served := newestCompleted(v)
+	served := newestCompleted(v).ID
 	for _, d := range s.deployments[1:] {
 		left := slices.ContainsFunc(v.Tasks, func(t TaskView) bool { return t.Deployment == d.ID })
 		if !left && (st.RolloutState == "COMPLETED" || d.ID != served) {
@@ -244,52 +291,86 @@ func (s *service) settle(v View) {
 
 // save writes the status if it has changed.
 func (s *service) save(tx *store.WriteTx) error {
-	alive := map[string]bool{}
+	told := map[string][]string{}
 	for _, m := range s.tasks {
-		alive[m.task.ID] = true
-	}
-	for id := range s.status.Told {
-		if !alive[id] {
-			delete(s.status.Told, id)
+		switch facts := s.status.Told[m.task.ID]; {
+		case m.stopped():
+			told[m.task.ID] = []string{ended} // nothing can become of it any more
+		case len(facts) > 0:
+			told[m.task.ID] = facts
 		}
 	}
+	s.status.Told = told
 	return putIfChanged(tx, s.svc.Key, s.statusRev, s.status)
 }
 
-// launch writes the record of a new task, if the machine has room for it.
-func (s *service) launch(tx *store.WriteTx, deployment string, memory int) error {
-	i := slices.IndexFunc(s.deployments, func(d state.Deployment) bool { return d.ID == deployment })
+// launch writes the records of new tasks, as many as the machine has room for.
+func (s *service) launch(tx *store.WriteTx, start Start, memory int) (ids []string, err error) {
+	i := slices.IndexFunc(s.deployments, func(d state.Deployment) bool { return d.ID == start.Deployment })
 	d, svc := s.deployments[i], s.svc.Val
 	td, err := state.TaskDefinitions.Get(tx, state.TaskDefinitionKey(d.TaskDefinitionARN))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cpu, _ := strconv.Atoi(*td.Val.Definition.Cpu)
-	mem, _ := strconv.Atoi(*td.Val.Definition.Memory)
-	if ok, err := state.Fits(tx, mem, memory); err != nil {
-		return err
-	} else if !ok {
-		s.once("placement", "memory", fmt.Sprintf("was unable to place a task because no container instance met all of its requirements. "+
-			"The closest matching (container-instance %s) has insufficient memory available. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.", machineID))
-		s.lookAgain(5 * time.Second) // memory may come free by tasks of others
-		return nil
+	def := td.Val.Definition
+	if ok, err := s.mayAssume(tx, def.ExecutionRoleArn); err != nil || !ok {
+		return nil, err
 	}
-	delete(s.status.Noted, "placement")
-	t := state.Task{
-		Scope: svc.Scope, ID: newID(), Cluster: svc.Cluster, TaskDefinitionARN: d.TaskDefinitionARN, Group: "service:" + svc.Name, Service: svc.Name,
-		Deployment: d.ID, StartedBy: d.ID, LaunchType: d.LaunchType, PlatformVersion: d.PlatformVersion, CPU: cpu, Memory: mem,
-		Network: d.Network, LoadBalancers: d.LoadBalancers, Images: s.status.Deployments[d.ID].Images, Tags: s.tags(td.Val), CreatedAt: s.now,
+	cpu, err := strconv.Atoi(*def.Cpu)
+	if err != nil {
+		return nil, fmt.Errorf("cpu of %s: %w", d.TaskDefinitionARN, err)
 	}
-	o := store.Object[state.Task]{Key: t.Key(), Val: t}
-	if err := state.Tasks.Put(tx, &o); err != nil {
-		return err
+	mem, err := strconv.Atoi(*def.Memory)
+	if err != nil {
+		return nil, fmt.Errorf("memory of %s: %w", d.TaskDefinitionARN, err)
 	}
-	s.tasks = append(s.tasks, member{task: t, status: state.TaskStatus{LastStatus: "PROVISIONING"}})
-	s.status.Steady = false
-	return nil
+	for range start.Count {
+		if ok, err := state.Fits(tx, mem, memory); err != nil {
+			return ids, err
+		} else if !ok {
+			s.once("placement", "memory", fmt.Sprintf("was unable to place a task because no container instance met all of its requirements. "+
+				"The closest matching (container-instance %s) has insufficient memory available. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.", machineID))
+			s.lookAgain(tryAgain) // memory may come free by tasks of others
+			return ids, nil
+		}
+		delete(s.status.Noted, "placement")
+		t := state.Task{
+			Scope: svc.Scope, ID: newID(), Cluster: svc.Cluster, TaskDefinitionARN: d.TaskDefinitionARN, Group: "service:" + svc.Name, Service: svc.Name,
+			Deployment: d.ID, StartedBy: d.ID, LaunchType: d.LaunchType, PlatformVersion: d.PlatformVersion, CPU: cpu, Memory: mem,
+			Network: d.Network, LoadBalancers: d.LoadBalancers, Images: s.status.Deployments[d.ID].Images, Tags: s.tags(td.Val), CreatedAt: s.now,
+		}
+		if err := state.Tasks.Put(tx, &store.Object[state.Task]{Key: t.Key(), Val: t}); err != nil {
+			return ids, err
+		}
+		s.tasks = append(s.tasks, member{task: t, status: state.TaskStatus{LastStatus: "PROVISIONING"}})
+		ids = append(ids, t.ID)
+	}
+	return ids, nil
+}
+
+// mayAssume looks that the role which the tasks need is there and trusts ECS.
+func (s *service) mayAssume(tx store.Reader, role *string) (bool, error) {
+	if role == nil || *role == "" {
+		return true, nil
+	}
+	ok, err := state.RoleTrusts(tx, s.svc.Val.Scope.Account, *role, "ecs-tasks.amazonaws.com")
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, err
+	}
+	if ok {
+		delete(s.status.Noted, "role")
+		return true, nil
+	}
+	// Source: events as published by users of the real service.
+	s.once("role", *role, "failed to launch a task with (error "+state.CannotAssume(*role)+").")
+	s.lookAgain(tryAgain)
+	return false, nil
 }
 
 // Private
+
+// tryAgain is after how long a launch is tried again that the machine or a role did not allow.
+const tryAgain = 5 * time.Second
 
 // machineID stands for this machine where AWS names a container instance.
 const machineID = "00000000000000000000000000000001"
@@ -333,8 +414,4 @@ func (s *service) tags(td state.TaskDefinition) map[string]string {
 }
 
 // lookAgain notes the earliest moment at which time alone may change something.
-func (s *service) lookAgain(d time.Duration) {
-	if d > 0 && (s.again == 0 || d < s.again) {
-		s.again = d
-	}
-}
+func (s *service) lookAgain(d time.Duration) { s.again = sooner(s.again, d) }
