@@ -30,6 +30,8 @@ var sdks = []sdk{
 	{"ecs", "ecs", "json"},
 	{"elasticloadbalancingv2", "elasticloadbalancing", "query"},
 	{"iam", "iam", "query"},
+	{"secretsmanager", "secretsmanager", "json"},
+	{"ssm", "ssm", "json"},
 	{"sts", "sts", "query"},
 }
 

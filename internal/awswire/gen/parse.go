@@ -23,6 +23,12 @@ var (
 
 	jsonSerializer = regexp.MustCompile(`(?ms)^func \(v \*(\w+)\) SerializeMembers\(s smithy\.ShapeSerializer\) \{(.*?)\n\}$`)
 	jsonMember     = regexp.MustCompile(`\n\tif [^\n]*?v\.(\w+)[^\n]*\{\n[^\n]*?schemas\.\w+?_(\w+)[,)]`)
+
+	// SSM's client has the older form, with names in its functions.
+	oldSerializer   = regexp.MustCompile(`(?ms)^func aws\w+_serialize(?:Op)?Document\w+\(v \*(?:types\.)?(\w+), value smithyjson\.Value\) error \{(.*?)\n\}$`)
+	oldMember       = regexp.MustCompile(`object\.Key\("([^"]+)"\)\n[^\n]*?v\.(\w+)`)
+	oldDeserializer = regexp.MustCompile(`(?ms)^func aws\w+_deserialize(?:Op)?Document\w+\(v \*\*(?:types\.)?(\w+), value interface\{\}\) error \{(.*?)\n\}$`)
+	oldCase         = regexp.MustCompile(`\n\t\tcase "([^"]+)"(?:, "[^"]+")?:`)
 )
 
 func operationNames(src string) []string {
@@ -55,6 +61,28 @@ func (s sdk) names(src string, rows map[string][]string) {
 				if m[2] != lowerFirst(m[1]) {
 					in[member{fn[1], m[1]}] = m[2]
 					out[member{fn[1], m[1]}] = m[2]
+				}
+			}
+		}
+		for _, fn := range oldSerializer.FindAllStringSubmatch(src, -1) {
+			for _, m := range oldMember.FindAllStringSubmatch(fn[2], -1) {
+				if m[1] != lowerFirst(m[2]) {
+					in[member{fn[1], m[2]}] = m[1]
+					out[member{fn[1], m[2]}] = m[1]
+				}
+			}
+		}
+		for _, fn := range oldDeserializer.FindAllStringSubmatch(src, -1) {
+			cases := oldCase.FindAllStringSubmatchIndex(fn[2], -1)
+			for i, c := range cases {
+				end := len(fn[2])
+				if i+1 < len(cases) {
+					end = cases[i+1][0]
+				}
+				wire := fn[2][c[2]:c[3]]
+				if f := xmlField.FindStringSubmatch(fn[2][c[1]:end]); f != nil && wire != lowerFirst(f[1]+f[2]) {
+					m := member{fn[1], f[1] + f[2]}
+					in[m], out[m] = wire, wire
 				}
 			}
 		}

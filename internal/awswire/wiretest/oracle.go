@@ -25,6 +25,7 @@ var beyond = map[string]bool{
 	"cloudwatchlogs.PutIntegration": true, // union
 	"cloudwatchlogs.StartLiveTail":  true, // event stream
 	"ecs.CreateGateway":             true, // union
+	"ssm.CreateCloudConnector":      true, // union
 	"ec2.CopySnapshot":              true, // the client presigns another request to the region in the input
 }
 

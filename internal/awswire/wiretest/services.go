@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/lotse-project/lotse/internal/awswire"
@@ -36,6 +38,10 @@ func Services() []Service {
 			func(c aws.Config) any { return ecr.NewFromConfig(c) }},
 		{"cloudwatchlogs", awswire.API{SigningName: "logs", Protocol: awswire.JSON11, Target: "Logs_20140328"},
 			func(c aws.Config) any { return cloudwatchlogs.NewFromConfig(c) }},
+		{"secretsmanager", awswire.API{SigningName: "secretsmanager", Protocol: awswire.JSON11, Target: "secretsmanager"},
+			func(c aws.Config) any { return secretsmanager.NewFromConfig(c) }},
+		{"ssm", awswire.API{SigningName: "ssm", Protocol: awswire.JSON11, Target: "AmazonSSM"},
+			func(c aws.Config) any { return ssm.NewFromConfig(c) }},
 		{"elasticloadbalancingv2", awswire.API{SigningName: "elasticloadbalancing", Protocol: awswire.Query, Version: "2015-12-01",
 			Namespace: "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"},
 			func(c aws.Config) any { return elasticloadbalancingv2.NewFromConfig(c) }},
