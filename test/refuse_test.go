@@ -1,9 +1,13 @@
 package test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lotse-project/lotse/test/server"
@@ -131,5 +135,107 @@ func TestTwoServers(t *testing.T) {
 	}
 	if _, err := os.Stat(a.Dir); err == nil {
 		t.Error("the first server's data is still there")
+	}
+}
+
+// Two people bring up the same new application at once: one succeeds, the other too or is told that
+// a newer deployment took over, and there is one of it.
+func TestTwoUpsAtOnce(t *testing.T) {
+	s := start(t)
+	image := importHello(t, s, "v1")
+	dir := hello(t, "hello")
+	errs := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, e, err := s.Run(t.Context(), "up", dir, "--image", image)
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, e)
+			}
+			errs <- err
+		}()
+	}
+	failed := 0
+	for range 2 {
+		if err := <-errs; err != nil {
+			failed++
+			if !strings.Contains(err.Error(), "exit status 23") || failed > 1 {
+				t.Error(err)
+			}
+		}
+	}
+	if n := aws(t, s, "elbv2", "describe-target-groups", "--query", "length(TargetGroups)"); n != "1" {
+		t.Errorf("%s target groups", n)
+	}
+	if page, err := get(s, "hello.localhost"); err != nil || !strings.Contains(page, "version v1") {
+		t.Errorf("%q, %v", page, err)
+	}
+}
+
+// A full disk refuses what needs room, with a text that says so, and harms nothing that runs.
+func TestFullDisk(t *testing.T) {
+	if testing.Short() || os.Geteuid() != 0 {
+		t.Skip("mounts a small file system")
+	}
+	dir := filepath.Join(t.TempDir(), "d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
+		t.Fatal(err)
+	}
+	s := server.New(dir)
+	t.Cleanup(func() {
+		if err := s.RemoveKeepingFolder(); err != nil {
+			t.Error(err)
+		}
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	app := hello(t, "hello")
+	lotse(t, s, "up", app, "--image", importHello(t, s, "v1"))
+	end := traffic(t, s, "hello.localhost")
+	filler := filepath.Join(dir, "filler")
+	fill(t, filler)
+	if msg := refused(t, s, 1, "image", "import", "example.com/hello:v2", helloImage(t, "v2")); !strings.Contains(msg, "no space left") && !strings.Contains(msg, "full") {
+		t.Errorf("import: %s", msg)
+	}
+	for i := 0; ; i++ { // what the store has left of its own file is used up first
+		cmd := exec.CommandContext(t.Context(), "aws", "--endpoint-url", s.Endpoint, "ecs", "create-cluster", "--cluster-name", strings.Repeat("c", 200)+strconv.Itoa(i))
+		cmd.Env = append(os.Environ(), s.Environ()...)
+		msg, err := cmd.CombinedOutput()
+		if err != nil {
+			if !strings.Contains(string(msg), "is full, and nothing was changed") {
+				t.Errorf("create-cluster: %s", msg)
+			}
+			break
+		}
+		if i == 20 {
+			t.Fatal("the disk never became full")
+		}
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	lotse(t, s, "deploy", app, "--image", importHello(t, s, "v2")) // all is well again
+	end()
+}
+
+// fill writes a file until the file system has no room.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, n := range []int{1 << 20, 4096, 512} {
+		for b := make([]byte, n); err == nil; {
+			_, err = f.Write(b)
+		}
+		err = nil
 	}
 }

@@ -39,6 +39,14 @@ func TestStory(t *testing.T) {
 		t.Errorf("answers: %v, the last from %s", sum.Versions, sum.Last)
 	}
 
+	write(t, dir, "lotse.yml", "image: {port: 8080}\nhttp: {host: shop.localhost}\n")
+	if url := lotse(t, s, "deploy", dir); !strings.HasPrefix(url, "http://shop.localhost") {
+		t.Errorf("after another host was set: %q", url)
+	}
+	if page, err := get(s, "shop.localhost"); err != nil || !strings.Contains(page, "version v2") {
+		t.Errorf("under the new host: %q, %v", page, err)
+	}
+
 	if out := lotse(t, s, "status", dir); !strings.Contains(out, "2 of 2 tasks running") {
 		t.Errorf("status: %s", out)
 	}

@@ -27,7 +27,10 @@ type MuxOptions struct {
 	Log          *slog.Logger // nil: slog.Default
 	// Observe is told of every request for an operation that is served: how it ended ("" or an error
 	// code), and how long it took. Nil: nobody is.
-	Observe  func(api *API, op, code string, took time.Duration)
+	Observe func(api *API, op, code string, took time.Duration)
+	// Explain makes an error of ours one that the caller may see and act on, such as a full disk;
+	// nil for all others. Nil: there are none.
+	Explain  func(err error) *Error
 	Coverage string // where it's written which operations there are; for the 501's text
 }
 
@@ -92,6 +95,11 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, id := withRequestID(r.Context())
 	r = r.WithContext(ctx)
 	rt, out, err := m.serve(w, r)
+	if err != nil && m.o.Explain != nil {
+		if e := m.o.Explain(err); e != nil {
+			err = e
+		}
+	}
 	log := m.o.Log.With("request_id", id, "api", rt.name(), "op", rt.op, "took", time.Since(start))
 	if err == nil {
 		err = m.answer(w, ctx, rt, out)

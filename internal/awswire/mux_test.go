@@ -3,6 +3,7 @@ package awswire_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -273,5 +274,33 @@ func TestEmptyLists(t *testing.T) {
 	m.ServeHTTP(w, r)
 	if got := w.Body.String(); got != `{"clusterArns":[]}` {
 		t.Errorf("%s", got)
+	}
+}
+
+// What Explain makes of an error of ours is what the caller sees; every other one stays inside.
+func TestExplain(t *testing.T) {
+	full := errors.New("disk full")
+	a := &awswire.API{SigningName: "ecs", Protocol: awswire.JSON11, Target: "T"}
+	fail := full
+	awswire.Handle(a, func(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) { return nil, fmt.Errorf("write: %w", fail) })
+	m := awswire.NewMux(awswire.MuxOptions{
+		Authenticate: func(r *http.Request, _ []byte, _ *awswire.API, _ string) (context.Context, error) { return r.Context(), nil },
+		Log:          slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Explain: func(err error) *awswire.Error {
+			if errors.Is(err, full) {
+				return &awswire.Error{Code: "InsufficientStorage", Message: "no room", Status: 507}
+			}
+			return nil
+		}})
+	m.Add(a)
+	for err, want := range map[error]int{full: 507, errors.New("secret"): 500} {
+		fail = err
+		r := httptest.NewRequest("POST", "/", strings.NewReader("{}"))
+		r.Header.Set("X-Amz-Target", "T.ListClusters")
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, r)
+		if w.Code != want || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%v: %d %s", err, w.Code, w.Body)
+		}
 	}
 }

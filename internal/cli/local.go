@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,6 +146,10 @@ func hash(b []byte) string {
 // buildFailure shows a Dockerfile's own error and the last lines of the step.
 func buildFailure(e *build.Error) error {
 	f := &deploy.Failure{Exit: deploy.ExitBuild, Cause: "The Dockerfile does not build.", Known: []string{e.Error()}, Logs: e.Log}
+	if full := "no space left on device"; strings.Contains(e.Error(), full) || slices.ContainsFunc(e.Log, func(l string) bool { return strings.Contains(l, full) }) {
+		f.Code, f.Cause, f.Fix = "D-DISK-901", "The disk of the Lotse server is full.", "Free some space in its data directory, then try again."
+		return f
+	}
 	for line := range strings.Lines(e.Source) {
 		f.Known = append(f.Known, strings.TrimRight(line, "\n"))
 	}

@@ -198,7 +198,7 @@ func fileExists(path string) bool {
 // balancer's process serves already, or the first that is free.
 func chooseFront(p Paths, asked string) (string, error) {
 	if readPID(p.PIDFile("lb")).alive() {
-		if r, err := readRecord(p); err == nil && r.Front != "" && (asked == "" || asked == r.Front) {
+		if r, err := readRecord(p); err == nil && r.Front != "" && (asked == "" || asked == r.Front || anyPort(asked, r.Front)) {
 			return r.Front, nil
 		}
 	}
@@ -216,4 +216,14 @@ func chooseFront(p Paths, asked string) (string, error) {
 		first = cmp.Or(first, err)
 	}
 	return "", first
+}
+
+// anyPort reports whether asked leaves the port to us, on the host of address.
+func anyPort(asked, address string) bool {
+	host, port, err := net.SplitHostPort(asked)
+	if err != nil || port != "0" {
+		return false
+	}
+	other, _, err := net.SplitHostPort(address)
+	return err == nil && host == other
 }

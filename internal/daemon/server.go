@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	goruntime "runtime"
 	"strings"
@@ -119,7 +121,7 @@ func (s *server) services(creds Credentials, port int) {
 	identities := iam.New(iam.Options{DB: s.db, Log: log})
 
 	s.verifier = awsauth.NewVerifier(rootKey{creds}, awsauth.Options{Regions: []string{s.o.Region}})
-	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Log: log, Observe: s.metrics.observe, Coverage: "doc/coverage.md"})
+	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Log: log, Observe: s.metrics.observe, Explain: s.explain, Coverage: "doc/coverage.md"})
 	s.api.Add(ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()}).API())
 	s.api.Add(s.ecr.API())
 	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
@@ -139,6 +141,16 @@ func (s *server) close() {
 			s.o.Log.Error("cannot close the store", "err", err)
 		}
 	}
+}
+
+// explain is awswire.MuxOptions.Explain.
+func (s *server) explain(err error) *awswire.Error {
+	if !errors.Is(err, store.ErrFull) {
+		return nil
+	}
+	// SDKs retry 500 and 503, but not 507.
+	return &awswire.Error{Code: "InsufficientStorage", Status: http.StatusInsufficientStorage, Err: err,
+		Message: fmt.Sprintf("The disk of the Lotse server is full, and nothing was changed. Free some space in %s, then try again.", s.p.Data)}
 }
 
 // home is the root key's account and region.

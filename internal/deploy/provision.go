@@ -148,6 +148,9 @@ func ensureGroup(ctx context.Context, c Clients, vpc, name, about string, ingres
 		id = aws.ToString(found.SecurityGroups[0].GroupId)
 	} else {
 		made, err := c.EC2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: aws.String(name), Description: aws.String(about), VpcId: aws.String(vpc)})
+		if isCode(err, "InvalidGroup.Duplicate") { // somebody else was a moment faster
+			return ensureGroup(ctx, c, vpc, name, about, ingress)
+		}
 		if err != nil {
 			return "", err
 		}
@@ -223,6 +226,9 @@ func ensureListener(ctx context.Context, c Clients, balancer string) (string, er
 	out, err := c.ELB.CreateListener(ctx, &elb.CreateListenerInput{LoadBalancerArn: aws.String(balancer), Port: aws.Int32(80), Protocol: elbtypes.ProtocolEnumHttp,
 		DefaultActions: []elbtypes.Action{{Type: elbtypes.ActionTypeEnumFixedResponse, FixedResponseConfig: &elbtypes.FixedResponseActionConfig{
 			StatusCode: aws.String("404"), ContentType: aws.String("text/plain"), MessageBody: aws.String("lotse: no service answers for this host and path\n")}}}})
+	if isCode(err, "DuplicateListener") { // somebody else was a moment faster
+		return ensureListener(ctx, c, balancer)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -282,16 +288,21 @@ func ensureRule(ctx context.Context, c Clients, a App, b Balancer) (string, erro
 	if err != nil {
 		return "", err
 	}
+	conditions, priority := conditions(a)
 	taken := map[string]bool{}
 	for _, r := range rules.Rules {
 		taken[aws.ToString(r.Priority)] = true
 		for _, act := range r.Actions {
-			if aws.ToString(act.TargetGroupArn) == b.TargetGroup {
+			if aws.ToString(act.TargetGroupArn) != b.TargetGroup {
+				continue
+			}
+			if sameConditions(r.Conditions, conditions) {
 				return aws.ToString(r.RuleArn), nil
 			}
+			_, err := c.ELB.ModifyRule(ctx, &elb.ModifyRuleInput{RuleArn: r.RuleArn, Conditions: conditions})
+			return aws.ToString(r.RuleArn), err
 		}
 	}
-	conditions, priority := conditions(a)
 	if len(conditions) == 1 && priority == catchAllPriority && taken[fmt.Sprint(priority)] && !a.Lotse {
 		return "", &Failure{Exit: ExitRefused, Cause: "Another service takes every host and path of this load balancer already.", Fix: "Set http.host or http.path in lotse.yml."}
 	}
@@ -301,10 +312,32 @@ func ensureRule(ctx context.Context, c Clients, a App, b Balancer) (string, erro
 	out, err := c.ELB.CreateRule(ctx, &elb.CreateRuleInput{ListenerArn: aws.String(b.Listener), Priority: aws.Int32(int32(priority)), Conditions: conditions,
 		Actions: []elbtypes.Action{{Type: elbtypes.ActionTypeEnumForward, TargetGroupArn: aws.String(b.TargetGroup)}},
 		Tags:    []elbtypes.Tag{{Key: aws.String(ownerTag), Value: aws.String(a.Owner())}}})
+	if isCode(err, "PriorityInUse") { // somebody else was a moment faster
+		return ensureRule(ctx, c, a, b)
+	}
 	if err != nil {
 		return "", err
 	}
 	return aws.ToString(out.Rules[0].RuleArn), nil
+}
+
+// sameConditions compares what a rule asks for, in whichever form it is told.
+func sameConditions(is, want []elbtypes.RuleCondition) bool {
+	texts := func(cs []elbtypes.RuleCondition) []string {
+		var out []string
+		for _, c := range cs {
+			values := c.Values
+			if c.HostHeaderConfig != nil {
+				values = c.HostHeaderConfig.Values
+			} else if c.PathPatternConfig != nil {
+				values = c.PathPatternConfig.Values
+			}
+			out = append(out, aws.ToString(c.Field)+" "+strings.Join(values, " "))
+		}
+		slices.Sort(out)
+		return out
+	}
+	return slices.Equal(texts(is), texts(want))
 }
 
 // Private

@@ -242,13 +242,16 @@ func (w *Workflow) service(ctx context.Context, revision string, b Balancer, n N
 		assign = ecstypes.AssignPublicIpEnabled // a default subnet on AWS reaches ECR only with a public address
 	}
 	nc := &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: n.Subnets, SecurityGroups: []string{group}, AssignPublicIp: assign}}
-	if len(found.Services) > 0 && aws.ToString(found.Services[0].Status) == "ACTIVE" {
+	update := func() (string, error) {
 		out, err := w.ECS.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: aws.String(a.Cluster()), Service: aws.String(a.Service()), TaskDefinition: aws.String(revision),
 			DesiredCount: w.Count, DeploymentConfiguration: dc, NetworkConfiguration: nc, LoadBalancers: lbs, HealthCheckGracePeriodSeconds: grace, ForceNewDeployment: w.Force})
 		if err != nil {
 			return "", err
 		}
 		return primaryID(out.Service), nil
+	}
+	if len(found.Services) > 0 && aws.ToString(found.Services[0].Status) == "ACTIVE" {
+		return update()
 	}
 	count := a.count()
 	if w.Count != nil {
@@ -257,6 +260,9 @@ func (w *Workflow) service(ctx context.Context, revision string, b Balancer, n N
 	out, err := w.ECS.CreateService(ctx, &ecs.CreateServiceInput{Cluster: aws.String(a.Cluster()), ServiceName: aws.String(a.Service()), TaskDefinition: aws.String(revision),
 		DesiredCount: aws.Int32(count), LaunchType: ecstypes.LaunchTypeFargate, DeploymentConfiguration: dc, NetworkConfiguration: nc, LoadBalancers: lbs,
 		HealthCheckGracePeriodSeconds: grace, Tags: []ecstypes.Tag{{Key: aws.String(ownerTag), Value: aws.String(a.Owner())}}})
+	if err != nil && strings.Contains(err.Error(), "not idempotent") { // somebody else was a moment faster
+		return update()
+	}
 	if err != nil {
 		return "", err
 	}

@@ -141,6 +141,11 @@ func (s *Server) Stop() error {
 
 // Remove stops everything of the server and deletes its data.
 func (s *Server) Remove() error {
+	return errors.Join(s.RemoveKeepingFolder(), os.RemoveAll(s.Dir))
+}
+
+// RemoveKeepingFolder stops everything of the server; its data stays.
+func (s *Server) RemoveKeepingFolder() error {
 	err := s.Stop()
 	if _, missing := os.Stat(s.Dir); missing != nil {
 		return err
@@ -149,7 +154,7 @@ func (s *Server) Remove() error {
 	if e != nil {
 		err = errors.Join(err, fmt.Errorf("server stop --all: %w: %s", e, out))
 	}
-	return errors.Join(err, os.RemoveAll(s.Dir))
+	return err
 }
 
 // Log is what the server has written so far.
