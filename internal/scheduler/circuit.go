@@ -54,7 +54,8 @@ func (s *service) countTask(m member, st *state.DeploymentStatus) {
 		st.FailedTasks, st.UpdatedAt = 0, s.now
 		delete(s.status.Noted, "throttle")
 	}
-	if !m.stopping() || !failure(m) || !s.first(m, "counted") {
+	failing, _ := m.failed(s.now, s.grace())
+	if !failing && !(m.stopping() && failure(m)) || !s.first(m, "counted") {
 		return
 	}
 	if ran := m.status.StartedAt; ran.IsZero() || m.status.Stop != nil && m.status.Stop.At.Sub(ran) < shortLife || st.RolloutState == "IN_PROGRESS" {

@@ -107,7 +107,7 @@ func plan(v View) Plan {
 			stop(t, ScaleIn)
 		} else if healthyNew >= v.Desired {
 			stop(t, Unhealthy)
-		} else if active >= upper && len(sound)+len(failing) >= v.Desired && !replacing {
+		} else if active >= upper && len(sound) < v.Desired && !replacing {
 			stop(t, Unhealthy)
 			break
 		}
