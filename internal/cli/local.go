@@ -4,19 +4,24 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
 	"github.com/lotse-project/lotse/internal/build"
 	"github.com/lotse-project/lotse/internal/deploy"
@@ -42,6 +47,7 @@ func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOu
 			}
 		}
 	}
+	o.Auth = l.login
 	c, err := build.NewClient(build.ClientOptions{Endpoint: l.t.endpoint, Credentials: l.t.cfg.Credentials, Region: l.t.cfg.Region})
 	if err != nil {
 		return out, err
@@ -59,6 +65,25 @@ func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOu
 		return out, err
 	}
 	return deploy.BuildOutput{Digest: r.Digest, Tag: tag, Port: int(r.Config.Port()), HasHealth: r.Config.Healthcheck != nil, Steps: r.Steps, Cached: r.Cached, Platform: r.Platform}, nil
+}
+
+// login is how the builder reads base images from the server's own registry; to it that is always on
+// its own machine. Other registries get no answer.
+func (l *local) login(ctx context.Context, host string) (user, secret string, err error) {
+	name, _, err := net.SplitHostPort(host)
+	if a, bad := netip.ParseAddr(name); err != nil || name != "localhost" && (bad != nil || !a.IsLoopback()) {
+		return "", "", nil
+	}
+	out, err := l.t.clients.ECR.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
+	if err != nil {
+		return "", "", err
+	}
+	b, err := base64.StdEncoding.DecodeString(aws.ToString(out.AuthorizationData[0].AuthorizationToken))
+	if err != nil {
+		return "", "", err
+	}
+	user, secret, _ = strings.Cut(string(b), ":")
+	return user, secret, nil
 }
 
 // Adopt gives what was built to a repository.

@@ -113,7 +113,7 @@ func (s *server) services(creds Credentials, port int) {
 	}
 	secret := sha256.Sum256([]byte("registry token\n" + creds.SecretAccessKey))
 	blobs := ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
-	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: blobs, RegistryHost: registryHost, Scope: s.home(), OpenMirror: true,
+	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: blobs, RegistryHost: registryHost, Scope: s.home(),
 		Secret: secret[:], TokenTTL: s.o.TokenTTL, Log: log.With("part", "registry")})
 	s.registry = s.ecr.Registry()
 	s.logs = logs.New(logs.Options{DB: s.db, Dir: s.p.Logs(), Log: log.With("part", "logs")})
