@@ -107,8 +107,23 @@ func (a *app) serverEnv() *cobra.Command {
 }
 
 func (a *app) serverReset() *cobra.Command {
-	return &cobra.Command{Use: "reset", Short: "Empty a server that was started with --ephemeral", Args: cobra.NoArgs,
+	var dir string
+	c := &cobra.Command{Use: "reset", Short: "Empty a server that was started with --ephemeral", Args: cobra.NoArgs,
+		Long: `Kills all tasks and deletes all records, images and logs of a server that was started with
+--ephemeral; its root key stays. Imported base images go, too.`,
+		Example: "  lotse server reset\n  sudo lotse server reset --data-dir /tmp/lotse-123",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir != "" {
+				e, err := daemon.Environment(dir)
+				if err != nil {
+					return err
+				}
+				for _, kv := range e {
+					if err := os.Setenv(kv[0], kv[1]); err != nil {
+						return err
+					}
+				}
+			}
 			t, err := a.target(cmd.Context())
 			if err != nil {
 				return err
@@ -118,6 +133,8 @@ func (a *app) serverReset() *cobra.Command {
 			}
 			return t.local.call(cmd.Context(), "POST", "/_lotse/reset", nil, nil)
 		}}
+	c.Flags().StringVar(&dir, "data-dir", "", "the server's data directory (else the server that the environment names)")
+	return c
 }
 
 func dataDirFromEnv() string {
