@@ -70,7 +70,7 @@ func (c *Controller) Changed(ctx context.Context, kind, key string) {
 		c.loop.Add(key)
 	case state.Tasks.Kind(), state.TaskStatuses.Kind():
 		c.ofTask(ctx, key)
-	case state.TargetHealths.Kind():
+	case state.Targets.Kind(), state.TargetHealths.Kind():
 		c.ofTarget(ctx, key)
 	}
 }
