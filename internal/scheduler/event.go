@@ -3,14 +3,11 @@ package scheduler
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/lotse-project/lotse/internal/state"
-	"github.com/lotse-project/lotse/internal/store"
 )
 
 // maxEvents is how many events a service keeps. Source: DescribeServices: up to 100.
@@ -160,21 +157,6 @@ func sorted(m map[string]int) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// putIfChanged writes a status only when it says something new: every write wakes the loop.
-func putIfChanged(tx *store.WriteTx, key string, rev store.Rev, st state.ServiceStatus) error {
-	o, err := state.ServiceStatuses.Get(tx, key)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	old, _ := json.Marshal(o.Val)
-	now, _ := json.Marshal(st)
-	if rev != 0 && string(old) == string(now) {
-		return nil
-	}
-	o.Key, o.Val = key, st
-	return state.ServiceStatuses.Put(tx, &o)
 }
 
 func newWord() string {

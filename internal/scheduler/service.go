@@ -301,7 +301,8 @@ func (s *service) save(tx *store.WriteTx) error {
 		}
 	}
 	s.status.Told = told
-	return putIfChanged(tx, s.svc.Key, s.statusRev, s.status)
+	// The store writes, and wakes us, only if something changed.
+	return state.ServiceStatuses.Put(tx, &store.Object[state.ServiceStatus]{Key: s.svc.Key, Rev: s.statusRev, Val: s.status})
 }
 
 // launch writes the records of new tasks, as many as the machine has room for.
