@@ -282,10 +282,14 @@ func TestExplain(t *testing.T) {
 	full := errors.New("disk full")
 	a := &awswire.API{SigningName: "ecs", Protocol: awswire.JSON11, Target: "T"}
 	fail := full
-	awswire.Handle(a, func(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) { return nil, fmt.Errorf("write: %w", fail) })
+	awswire.Handle(a, func(context.Context, *ecs.ListClustersInput) (*ecs.ListClustersOutput, error) {
+		return nil, fmt.Errorf("write: %w", fail)
+	})
 	m := awswire.NewMux(awswire.MuxOptions{
-		Authenticate: func(r *http.Request, _ []byte, _ *awswire.API, _ string) (context.Context, error) { return r.Context(), nil },
-		Log:          slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Authenticate: func(r *http.Request, _ []byte, _ *awswire.API, _ string) (context.Context, error) {
+			return r.Context(), nil
+		},
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Explain: func(err error) *awswire.Error {
 			if errors.Is(err, full) {
 				return &awswire.Error{Code: "InsufficientStorage", Message: "no room", Status: 507}
