@@ -89,8 +89,14 @@ func (c *Controller) Run(ctx context.Context) error {
 			c.woken(e.TaskID)
 		}
 	}()
+	forgot := make(chan struct{})
+	go func() {
+		defer close(forgot)
+		c.forgetOld(ctx)
+	}()
 	err := c.loop.Run(ctx)
 	<-done
+	<-forgot
 	return err
 }
 

@@ -376,3 +376,40 @@ func newGroup(t *testing.T, db *store.DB) string {
 	}
 	return g.ARN()
 }
+
+// A stopped task can be described for two weeks; then its records go. A running one stays.
+func TestExpire(t *testing.T) {
+	b := newBench(t)
+	b.until("RUNNING")
+	age := func(d time.Duration) {
+		t.Helper()
+		err := b.db.Update(t.Context(), func(tx *store.WriteTx) error {
+			o, err := state.TaskStatuses.Get(tx, b.key)
+			if err != nil {
+				return err
+			}
+			o.Val.StoppedAt = tx.Now().Add(-d)
+			return state.TaskStatuses.Put(tx, &o)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.c.expire(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	age(100 * keepStopped)
+	if b.status().LastStatus != "RUNNING" {
+		t.Fatal("a running task was forgotten")
+	}
+	b.stopTask("enough")
+	b.until("STOPPED")
+	age(keepStopped - time.Minute)
+	if b.status().LastStatus != "STOPPED" {
+		t.Fatal("forgotten too early")
+	}
+	age(keepStopped + time.Minute)
+	if b.status().LastStatus != "" {
+		t.Error("it is still there")
+	}
+}
