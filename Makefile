@@ -62,4 +62,5 @@ soak: deps build base-images ## the long ones
 
 .PHONY: bench
 bench: deps build base-images ## the figures of doc/benchmarks.md
-	script/as-root $(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/...
+	script/as-root $(GO) test -run '^$$' -bench . -benchtime 10x -timeout 30m ./test
+	script/as-root $(GO) test -run '^$$' -bench 'Proxy|Nginx|Direct' -benchtime 2s ./internal/lb
