@@ -11,7 +11,7 @@ help: ## this list
 build: bin/lotse runtime ## bin/lotse and bin/runtime/*
 
 bin/lotse: FORCE
-	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./cmd/lotse
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -ldflags "-s -w" -o $@ ./cmd/lotse
 
 .PHONY: FORCE
 FORCE:

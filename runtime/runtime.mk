@@ -4,7 +4,7 @@
 # its authors tested. A component is built again when its go.mod, go.sum or this file changes.
 
 RUNTIME_MK := runtime/runtime.mk
-RUNTIME_BIN := $(addprefix bin/runtime/,containerd containerd-shim-runc-v2 runc buildkitd lotse-log lotse-init)
+RUNTIME_BIN := $(addprefix bin/runtime/,containerd containerd-shim-runc-v2 runc buildkitd lotse-plane lotse-log lotse-init)
 
 # $(call pinned,MODULE DIRECTORY,MODULE) is the version in runtime/MODULE DIRECTORY/go.mod, without its v.
 pinned = $(shell awk '$$1 == "$(2)" && $$2 ~ /^v/ { print substr($$2, 2); exit } $$2 == "$(2)" { print substr($$3, 2); exit }' runtime/$(1)/go.mod)
@@ -24,7 +24,7 @@ endef
 deps: ## install from Debian's archive what is missing
 	@script/deps
 
-runtime: $(RUNTIME_BIN) ## bin/runtime/*: containerd, runc, buildkitd, a logger, an init
+runtime: $(RUNTIME_BIN) ## bin/runtime/*: containerd, runc, buildkitd, the data plane, a logger, an init
 
 CONTAINERD_LDFLAGS = -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD_VERSION)
 
@@ -47,7 +47,7 @@ bin/runtime/buildkitd: runtime/buildkit/go.mod runtime/buildkit/go.sum $(RUNTIME
 	$(call pinned_build,buildkit,urfave_cli_no_docs,-X github.com/moby/buildkit/version.Version=v$(BUILDKIT_VERSION),github.com/moby/buildkit/cmd/buildkitd)
 
 # Ours, hence always handed to go build, which knows what changed.
-bin/runtime/lotse-log bin/runtime/lotse-init: export CGO_ENABLED = 0
-bin/runtime/lotse-log bin/runtime/lotse-init: FORCE
+bin/runtime/lotse-plane bin/runtime/lotse-log bin/runtime/lotse-init: export CGO_ENABLED = 0
+bin/runtime/lotse-plane bin/runtime/lotse-log bin/runtime/lotse-init: FORCE
 	@mkdir -p $(@D)
 	$(GO) build $(GOFLAGS_BUILD) -ldflags "-s -w" -o $@ ./cmd/$(@F)

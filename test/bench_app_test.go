@@ -118,7 +118,7 @@ type benchService struct {
 
 func newBenchService(b *testing.B, s *server.Server) *benchService {
 	b.Helper()
-	c := &benchService{Client: ecs.NewFromConfig(benchConfig(s))}
+	c := &benchService{Client: ecs.NewFromConfig(s.Config())}
 	c.network = c.describe(b).NetworkConfiguration
 	return c
 }

@@ -30,7 +30,7 @@ const (
 func BenchmarkBalancer(b *testing.B) {
 	s, _ := benchApp(b)
 	c := newBenchService(b, s)
-	direct := c.expose(b, ec2.NewFromConfig(benchConfig(s)))
+	direct := c.expose(b, ec2.NewFromConfig(s.Config()))
 	var through, without, ratio samples
 	for b.Loop() {
 		t, w := requests(b, s.Front, "hello.localhost"), requests(b, direct, "hello.localhost")

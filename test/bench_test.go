@@ -1,18 +1,13 @@
 package test
 
 import (
-	"bytes"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	sdk "github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/lotse-project/lotse/test/server"
 )
@@ -102,27 +97,4 @@ func until(b *testing.B, what string, f func() (bool, error)) {
 		}
 	}
 	b.Fatal(what + ": not within a minute")
-}
-
-// benchConfig is the SDK's configuration, with requests sent from memory: net/http may still be
-// reading a body of the SDK's own kind when a fast server has answered already and the SDK
-// closes it, which costs the connection and a retry. See aws-sdk-go-v2, issue 2737.
-func benchConfig(s *server.Server) sdk.Config {
-	c := s.Config()
-	c.HTTPClient = inMemory{&http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}
-	return c
-}
-
-type inMemory struct{ *http.Client }
-
-// Do is aws.HTTPClient.
-func (c inMemory) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		b, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		r.Body = io.NopCloser(bytes.NewReader(b))
-	}
-	return c.Client.Do(r)
 }

@@ -65,7 +65,7 @@ var rooms = map[string]room{
 	"fabric":           {controllers, controller},
 	"build":            {nil, "the builder's client and daemon: usable without a server"},
 	"deploy":           {nil, "it uses the public AWS API like any other client, so that it works against AWS too"},
-	"cli":              {[]string{"build", "daemon", "deploy", "lb", "lbconfig"}, "the command line; daemon only for `lotse server`"},
+	"cli":              {[]string{"build", "daemon", "deploy"}, "the command line; daemon only for `lotse server`"},
 	"archtest":         {nil, "it reads the others' imports"},
 	"awswire/gen":      {nil, "it makes awswire's tables out of the SDK"},
 }

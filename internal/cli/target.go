@@ -64,6 +64,7 @@ func (a *app) target(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.HTTPClient = deploy.HTTPClient{HTTPClient: cfg.HTTPClient}
 	t := &target{cfg: cfg, endpoint: cmp.Or(a.flags.endpoint, os.Getenv("AWS_ENDPOINT_URL"), aws.ToString(cfg.BaseEndpoint))}
 	if cfg.Region == "" {
 		return nil, &deploy.Failure{Exit: deploy.ExitRefused, Code: "D-TGT-006", Cause: "No region is set.", Fix: "Pass --region, or set AWS_REGION."}

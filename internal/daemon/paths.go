@@ -22,7 +22,6 @@ type Paths struct {
 	ID   string // 8 characters of base32, from Data's path
 	Run  string // sockets, pid files, pinned namespaces: /run/lotse/ID
 	Bin  string // where containerd, runc, buildkitd and the shims are
-	Self string // the lotse binary
 }
 
 // NewPaths names the places of the server whose data directory is dir; it makes nothing.
@@ -40,7 +39,7 @@ func NewPaths(dir string) (Paths, error) {
 	}
 	sum := sha256.Sum256([]byte(abs))
 	id := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5]))
-	return Paths{Data: abs, ID: id, Run: "/run/lotse/" + id, Bin: runtimeDir(self), Self: self}, nil
+	return Paths{Data: abs, ID: id, Run: "/run/lotse/" + id, Bin: runtimeDir(self)}, nil
 }
 
 func (p Paths) DB() string          { return filepath.Join(p.Data, "lotse.db") }
@@ -50,6 +49,7 @@ func (p Paths) Server() string      { return filepath.Join(p.Data, "server.json"
 func (p Paths) Logs() string        { return filepath.Join(p.Data, "logs") }
 func (p Paths) Snapshot() string    { return filepath.Join(p.Data, "lb", "snapshot.json") }
 func (p Paths) Names() string       { return filepath.Join(p.Data, "net", "snapshot.json") }
+func (p Paths) Plane() string       { return filepath.Join(p.Bin, "lotse-plane") }
 func (p Paths) NamesSocket() string { return filepath.Join(p.Run, "net.sock") }
 func (p Paths) BalancerSocket() string {
 	return filepath.Join(p.Run, lb.ControlSocket)
@@ -94,7 +94,7 @@ func runtimeDir(self string) string {
 
 // checkBinaries tells what isn't built.
 func (p Paths) checkBinaries() error {
-	for _, b := range []string{"containerd", "containerd-shim-runc-v2", "runc", "buildkitd"} {
+	for _, b := range []string{"containerd", "containerd-shim-runc-v2", "runc", "buildkitd", "lotse-plane", "lotse-log"} {
 		if _, err := os.Stat(filepath.Join(p.Bin, b)); errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%s is missing in %s: run make build, or name the folder with LOTSE_RUNTIME_DIR", b, p.Bin)
 		}

@@ -18,6 +18,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/lotse-project/lotse/internal/deploy"
 )
 
 // Root is the checkout: the folder of go.mod above the working directory.
@@ -174,7 +176,7 @@ func (s *Server) Environ() []string {
 // Config is the SDK's.
 func (s *Server) Config() aws.Config {
 	c := s.key()
-	return aws.Config{Region: c.Region, BaseEndpoint: aws.String(s.Endpoint), RetryMaxAttempts: 1,
+	return aws.Config{Region: c.Region, BaseEndpoint: aws.String(s.Endpoint), RetryMaxAttempts: 1, HTTPClient: deploy.HTTPClient{HTTPClient: &http.Client{}},
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, "")}
 }
 
