@@ -26,6 +26,9 @@ import (
 	"github.com/lotse-project/lotse/internal/network"
 	"github.com/lotse-project/lotse/internal/oci"
 	"github.com/lotse-project/lotse/internal/runtime/ctrd"
+	"github.com/lotse-project/lotse/internal/seal"
+	"github.com/lotse-project/lotse/internal/secrets"
+	"github.com/lotse-project/lotse/internal/ssm"
 	"github.com/lotse-project/lotse/internal/store"
 	"github.com/lotse-project/lotse/internal/vpc"
 )
@@ -55,6 +58,8 @@ type server struct {
 	registry *oci.Registry
 	ecr      *ecr.Service
 	logs     *logs.Service
+	ssm      *ssm.Service
+	secrets  *secrets.Service
 	vpc      *vpc.Service
 
 	gate   sync.RWMutex // requests read-hold it; reset holds it alone
@@ -77,7 +82,12 @@ func newServer(o Options, p Paths, at *net.TCPAddr) (*server, error) {
 		s.close()
 		return nil, err
 	}
-	s.services(creds, at.Port)
+	key, err := seal.Open(p.Key())
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.services(creds, key, at.Port)
 	return s, nil
 }
 
@@ -105,7 +115,7 @@ func (s *server) ground(port int, p Paths) (err error) {
 }
 
 // services makes the AWS API.
-func (s *server) services(creds Credentials, port int) {
+func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	log := s.o.Log
 	registryHost := s.o.RegistryHost
 	if registryHost == "" {
@@ -118,6 +128,8 @@ func (s *server) services(creds Credentials, port int) {
 	s.registry = s.ecr.Registry()
 	s.logs = logs.New(logs.Options{DB: s.db, Dir: s.p.Logs(), Log: log.With("part", "logs")})
 	s.vpc = vpc.New(vpc.Options{DB: s.db, DefaultVPC: s.o.DefaultVPC, Apply: s.fabric.Apply, Log: log})
+	s.ssm = ssm.New(ssm.Options{DB: s.db, Key: key, Log: log.With("part", "ssm")})
+	s.secrets = secrets.New(secrets.Options{DB: s.db, Key: key, Log: log.With("part", "secrets")})
 	identities := iam.New(iam.Options{DB: s.db, Log: log})
 
 	s.verifier = awsauth.NewVerifier(rootKey{creds}, awsauth.Options{Regions: []string{s.o.Region}})
@@ -127,6 +139,8 @@ func (s *server) services(creds Credentials, port int) {
 	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
 	s.api.Add(s.vpc.API())
 	s.api.Add(s.logs.API())
+	s.api.Add(s.ssm.API())
+	s.api.Add(s.secrets.API())
 	s.api.Add(identities.API())
 	s.api.Add(identities.STS())
 }

@@ -1,5 +1,5 @@
 // Package linklocal is what tasks ask of their VPC: the resolver at the VPC's second address and
-// the task metadata endpoint at 169.254.170.2. It runs as a process of its own, `lotse net`,
+// the task metadata endpoint at 169.254.170.2. It runs as a process of its own, `lotse-plane net`,
 // from a snapshot file, so that a dead control plane takes neither names nor metadata from
 // running tasks.
 package linklocal
