@@ -98,6 +98,14 @@ func TestLogsWhileTheServerIsAway(t *testing.T) {
 // runTask registers a definition of one container, in a log group /test, and runs it once.
 func runTask(t *testing.T, s *server.Server, image string, command ...string) string {
 	t.Helper()
+	return runContainer(t, s, ecstypes.ContainerDefinition{Image: &image, Command: command})
+}
+
+func runContainer(t *testing.T, s *server.Server, def ecstypes.ContainerDefinition) string {
+	t.Helper()
+	def.Name, def.Essential = awssdk.String("main"), awssdk.Bool(true)
+	def.LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs, Options: map[string]string{
+		"awslogs-group": "/test", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "t"}}
 	aws(t, s, "iam", "create-role", "--role-name", "execution", "--assume-role-policy-document",
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)
 	aws(t, s, "logs", "create-log-group", "--log-group-name", "/test")
@@ -105,10 +113,8 @@ func runTask(t *testing.T, s *server.Server, image string, command ...string) st
 	c := ecs.NewFromConfig(s.Config())
 	_, err := c.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{Family: awssdk.String("t"), NetworkMode: ecstypes.NetworkModeAwsvpc,
 		RequiresCompatibilities: []ecstypes.Compatibility{ecstypes.CompatibilityFargate}, Cpu: awssdk.String("1024"), Memory: awssdk.String("2048"),
-		ExecutionRoleArn: awssdk.String("arn:aws:iam::000000000000:role/execution"),
-		ContainerDefinitions: []ecstypes.ContainerDefinition{{Name: awssdk.String("main"), Image: &image, Command: command, Essential: awssdk.Bool(true),
-			LogConfiguration: &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs, Options: map[string]string{
-				"awslogs-group": "/test", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "t"}}}}})
+		ExecutionRoleArn:     awssdk.String("arn:aws:iam::000000000000:role/execution"),
+		ContainerDefinitions: []ecstypes.ContainerDefinition{def}})
 	if err != nil {
 		t.Fatal(err)
 	}

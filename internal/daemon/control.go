@@ -69,7 +69,7 @@ func (s *server) controllers(ctx context.Context) error {
 		return err
 	}
 	tasks := task.New(task.Options{DB: s.db, Engine: s.engine, Apply: s.fabric.Apply, Netns: s.network.TaskNetns, Resolve: s.resolve,
-		Stream: s.stream, PublicAddress: s.claimPublic, Fault: s.fault, Log: log.With("part", "task")})
+		Stream: s.stream, Secret: s.secret, PublicAddress: s.claimPublic, Fault: s.fault, Log: log.With("part", "task")})
 	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: taskMemory(), Fault: s.fault, Log: log.With("part", "scheduler")})
 	targets := target.New(target.Options{DB: s.db, Netns: s.network.VPCNetns, Client: s.balancer, Path: s.p.Snapshot(), Apply: s.fabric.Apply, StrictTiming: s.o.StrictTiming,
 		Front: s.front, Fault: s.fault, Log: log.With("part", "target")})
@@ -149,4 +149,12 @@ func (s *server) resolve(ctx context.Context, ref string, sc arn.Scope) (runtime
 		return runtime.Image{}, &task.ImageError{Reason: gone.Reason}
 	}
 	return runtime.Image(img), err
+}
+
+// secret is task.Options.Secret.
+func (s *server) secret(ctx context.Context, sc arn.Scope, valueFrom string) (string, error) {
+	if a, err := arn.Parse(valueFrom); err == nil && a.Service == "secretsmanager" {
+		return s.secrets.Value(ctx, sc, valueFrom)
+	}
+	return s.ssm.Value(ctx, sc, valueFrom)
 }

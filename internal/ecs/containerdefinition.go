@@ -121,7 +121,7 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 	}
 	where := fmt.Sprintf("container '%s'", *c.Name)
 	if err := onlyMembers(where, c, "Name", "Image", "Cpu", "Memory", "PortMappings", "Essential", "Command", "EntryPoint",
-		"Environment", "User", "WorkingDirectory", "ReadonlyRootFilesystem", "StopTimeout", "LogConfiguration",
+		"Environment", "Secrets", "User", "WorkingDirectory", "ReadonlyRootFilesystem", "StopTimeout", "LogConfiguration",
 		"VersionConsistency"); err != nil {
 		return c, err
 	}
@@ -142,6 +142,9 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 			return c, client("Invalid setting for container '%s'. Environment names are not empty and hold no '='.", *c.Name)
 		}
 	}
+	if err := secrets(c, in); err != nil {
+		return c, err
+	}
 	if err := portMappings(&c, ports); err != nil {
 		return c, err
 	}
@@ -160,6 +163,31 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 	}
 	c.MountPoints, c.VolumesFrom, c.SystemControls = []types.MountPoint{}, []types.VolumeFrom{}, []types.SystemControl{}
 	return c, nil
+}
+
+// secrets accepts values that the task fetches at its start. Source: DG specifying-sensitive-data.
+func secrets(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitionInput) error {
+	if len(c.Secrets) > 0 && aws.ToString(in.ExecutionRoleArn) == "" {
+		return client("When you are specifying container secrets, you must also specify a value for 'executionRoleArn'")
+	}
+	seen := map[string]bool{}
+	for _, e := range c.Environment {
+		seen[aws.ToString(e.Name)] = true
+	}
+	for _, v := range c.Secrets {
+		if err := onlyMembers("secrets", v, "Name", "ValueFrom"); err != nil {
+			return err
+		}
+		name := aws.ToString(v.Name)
+		if !envNameRE.MatchString(name) || aws.ToString(v.ValueFrom) == "" {
+			return client("Invalid setting for container '%s'. Secrets have a name without '=' and a valueFrom.", *c.Name)
+		}
+		if seen[name] {
+			return client("The secret name must be unique and not shared with any new or existing environment variables set on the container, such as '%s'.", name)
+		}
+		seen[name] = true
+	}
+	return nil
 }
 
 // portNameRE: Source: API reference, PortMapping.

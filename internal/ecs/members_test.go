@@ -52,7 +52,7 @@ func operations(b *bench) map[string]operation {
 		"DeleteCluster":    op(&ecs.DeleteClusterInput{Cluster: aws.String("empty")}, s.DeleteCluster, "Cluster"),
 		"RegisterTaskDefinition": op(definition(), s.RegisterTaskDefinition, slices.Concat([]string{"Family", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities", "ExecutionRoleArn"},
 			under("ContainerDefinitions", "Name Image Cpu Memory Essential Command EntryPoint User WorkingDirectory ReadonlyRootFilesystem StopTimeout VersionConsistency"),
-			under("ContainerDefinitions.PortMappings", "ContainerPort HostPort Protocol Name AppProtocol"), under("ContainerDefinitions.Environment", "Name Value"),
+			under("ContainerDefinitions.PortMappings", "ContainerPort HostPort Protocol Name AppProtocol"), under("ContainerDefinitions.Environment", "Name Value"), under("ContainerDefinitions.Secrets", "Name ValueFrom"),
 			under("ContainerDefinitions.LogConfiguration", "LogDriver Options"), under("RuntimePlatform", "CpuArchitecture OperatingSystemFamily"), under("Tags", "Key Value"))...),
 		"DescribeTaskDefinition":     op(&ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web")}, s.DescribeTaskDefinition, "TaskDefinition", "Include"),
 		"ListTaskDefinitions":        op(&ecs.ListTaskDefinitionsInput{}, s.ListTaskDefinitions, "FamilyPrefix", "MaxResults", "NextToken", "Sort", "Status"),

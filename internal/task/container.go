@@ -117,6 +117,17 @@ func (c *Controller) container(ctx context.Context, l life, d ecstypes.Container
 	for _, e := range d.Environment {
 		env[aws.ToString(e.Name)] = aws.ToString(e.Value)
 	}
+	for _, v := range d.Secrets {
+		value, err := c.o.Secret(ctx, l.scope(), aws.ToString(v.ValueFrom))
+		var ie *state.InitializationError
+		if errors.As(err, &ie) {
+			return cs, "", &startError{*d.Name, ie.Message}
+		}
+		if err != nil {
+			return cs, "", err
+		}
+		env[aws.ToString(v.Name)] = value
+	}
 	for _, o := range l.task.Overrides.ContainerOverrides {
 		if aws.ToString(o.Name) != *d.Name {
 			continue

@@ -37,6 +37,9 @@ type Options struct {
 	// Stream makes sure that a log stream exists and tells its segment directory. A group that
 	// isn't there is made when create is set, else it is store.ErrNotFound.
 	Stream func(ctx context.Context, sc arn.Scope, group, stream string, create bool) (dir string, err error)
+	// Secret finds what a container's secret refers to: a parameter or a secret of the account. A
+	// *state.InitializationError is why the task can't have it.
+	Secret func(ctx context.Context, sc arn.Scope, valueFrom string) (string, error)
 	// PublicAddress claims an address for a task with assignPublicIp.
 	PublicAddress func(tx *store.WriteTx, sc arn.Scope, eni string) (string, error)
 	// Fault is called before and after every step with its name ("create:before"); tests break there. Nil: never.

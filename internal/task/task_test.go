@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,12 @@ func (b *bench) start() {
 				return "", fmt.Errorf("group %s: %w", group, store.ErrNotFound)
 			}
 			return "/logs/" + stream, nil
+		},
+		Secret: func(_ context.Context, _ arn.Scope, valueFrom string) (string, error) {
+			if valueFrom == "gone" {
+				return "", &state.InitializationError{Message: "ResourceInitializationError: no parameter gone", Permanent: true}
+			}
+			return "the value of " + valueFrom, nil
 		},
 		PublicAddress: func(tx *store.WriteTx, sc arn.Scope, eni string) (string, error) {
 			return state.ClaimPublic(tx, sc, eni, netip.MustParsePrefix("127.64.1.0/24"))
@@ -411,5 +418,24 @@ func TestExpire(t *testing.T) {
 	age(keepStopped + time.Minute)
 	if b.status().LastStatus != "" {
 		t.Error("it is still there")
+	}
+}
+
+// Secrets become environment variables; one that can't be had ends the task with AWS's words.
+func TestSecrets(t *testing.T) {
+	with := func(from string) func(*state.Task, *ecstypes.TaskDefinition) {
+		return func(_ *state.Task, d *ecstypes.TaskDefinition) {
+			d.ContainerDefinitions[0].Secrets = []ecstypes.Secret{{Name: aws.String("PASSWORD"), ValueFrom: aws.String(from)}}
+		}
+	}
+	b := newBench(t, with("db"))
+	b.until("RUNNING")
+	spec, _ := b.engine.Spec(strings.Repeat("ab", 16))
+	if !slices.Contains(spec.Containers[0].Env, "PASSWORD=the value of db") {
+		t.Errorf("environment: %v", spec.Containers[0].Env)
+	}
+	st := newBench(t, with("gone")).until("STOPPED")
+	if st.Stop.Code != "TaskFailedToStart" || st.Stop.Reason != "ResourceInitializationError: no parameter gone" {
+		t.Errorf("%+v", st.Stop)
 	}
 }
