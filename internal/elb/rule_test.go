@@ -2,11 +2,14 @@ package elb
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func (b *bench) priorities(listener *string) (out []string) {
@@ -45,6 +48,18 @@ func TestCreateRule_Conditions(t *testing.T) {
 	host := func(v ...string) types.RuleCondition {
 		return types.RuleCondition{Field: aws.String("host-header"), HostHeaderConfig: &types.HostHeaderConditionConfig{Values: v}}
 	}
+	source := func(v ...string) types.RuleCondition {
+		return types.RuleCondition{Field: aws.String("source-ip"), SourceIpConfig: &types.SourceIpConditionConfig{Values: v}}
+	}
+	method := func(v ...string) types.RuleCondition {
+		return types.RuleCondition{Field: aws.String("http-request-method"), HttpRequestMethodConfig: &types.HttpRequestMethodConditionConfig{Values: v}}
+	}
+	header := func(name string, v ...string) types.RuleCondition {
+		return types.RuleCondition{Field: aws.String("http-header"), HttpHeaderConfig: &types.HttpHeaderConditionConfig{HttpHeaderName: &name, Values: v}}
+	}
+	query := func(k, v string) types.RuleCondition {
+		return types.RuleCondition{Field: aws.String("query-string"), QueryStringConfig: &types.QueryStringConditionConfig{Values: []types.QueryStringKeyValuePair{{Key: &k, Value: &v}}}}
+	}
 	for i, tc := range []struct {
 		name  string
 		conds []types.RuleCondition
@@ -64,15 +79,56 @@ func TestCreateRule_Conditions(t *testing.T) {
 		{"no value", path(), "ValidationError"},
 		{"none", nil, "ValidationError"},
 		{"unknown", []types.RuleCondition{{Field: aws.String("x"), Values: []string{"y"}}}, "ValidationError"},
-		{"not yet", []types.RuleCondition{{Field: aws.String("source-ip"), SourceIpConfig: &types.SourceIpConditionConfig{Values: []string{"10.0.0.0/8"}}}}, "InvalidConfigurationRequest"},
+		{"source", []types.RuleCondition{source("10.0.0.0/8", "2001:db8::/32")}, ""},
+		{"source without a length", []types.RuleCondition{source("10.0.0.1")}, "ValidationError"},
+		{"broadcast", []types.RuleCondition{source("255.255.255.255/32")}, "ValidationError"},
+		{"two sources", []types.RuleCondition{source("10.0.0.0/8"), source("10.0.0.0/8")}, "ValidationError"},
+		{"source in the old form", []types.RuleCondition{{Field: aws.String("source-ip"), Values: []string{"10.0.0.0/8"}}}, "ValidationError"},
+		{"method", []types.RuleCondition{method("GET", "X_MY-OWN")}, ""},
+		{"method in lower case", []types.RuleCondition{method("get")}, "ValidationError"},
+		{"method with a wildcard", []types.RuleCondition{method("G*")}, "ValidationError"},
+		{"long method", []types.RuleCondition{method(strings.Repeat("A", 41))}, "ValidationError"},
+		{"header", []types.RuleCondition{header("User-Agent", "*Chrome*", "a b")}, ""},
+		{"two headers", []types.RuleCondition{header("A", "1"), header("A", "2")}, ""},
+		{"header without a name", []types.RuleCondition{header("", "1")}, "ValidationError"},
+		{"host is no header", []types.RuleCondition{header("host", "1")}, "ValidationError"},
+		{"bad header name", []types.RuleCondition{header("a b", "1")}, "ValidationError"},
+		{"long header name", []types.RuleCondition{header(strings.Repeat("A", 41), "1")}, "ValidationError"},
+		{"header of two lines", []types.RuleCondition{header("A", "1\n2")}, "ValidationError"},
+		{"query", []types.RuleCondition{query("version", "v1"), query("", "*x*")}, ""},
+		{"query without a value", []types.RuleCondition{query("version", "")}, "ValidationError"},
+		{"query without parameters", []types.RuleCondition{{Field: aws.String("query-string"), QueryStringConfig: &types.QueryStringConditionConfig{}}}, "ValidationError"},
+		{"six values in all", []types.RuleCondition{method("A", "B", "C"), source("10.0.0.0/8"), query("a", "1"), query("a", "2")}, "ValidationError"},
+		{"seven wildcards", []types.RuleCondition{query("", "*?*?*?*")}, "ValidationError"},
+		{"wildcards taken back", []types.RuleCondition{query("", `\*\?\*\?\*\?\*`)}, ""},
+		{"regex", []types.RuleCondition{{Field: aws.String("path-pattern"), RegexValues: []string{"^/x"}}}, ""},
+		{"regex in the new form", []types.RuleCondition{{Field: aws.String("host-header"), HostHeaderConfig: &types.HostHeaderConditionConfig{RegexValues: []string{"^x"}}}}, ""},
+		{"regex of a header", []types.RuleCondition{{Field: aws.String("http-header"), HttpHeaderConfig: &types.HttpHeaderConditionConfig{HttpHeaderName: aws.String("A"), RegexValues: []string{"^x"}}}}, ""},
+		{"regex and values", []types.RuleCondition{{Field: aws.String("path-pattern"), Values: []string{"/a"}, RegexValues: []string{"^/x"}}}, "ValidationError"},
+		{"regex of a method", []types.RuleCondition{{Field: aws.String("http-request-method"), RegexValues: []string{"^x"}}}, "ValidationError"},
+		{"look-ahead", []types.RuleCondition{{Field: aws.String("path-pattern"), RegexValues: []string{"(?=x)"}}}, "ValidationError"},
+		{"back reference", []types.RuleCondition{{Field: aws.String("path-pattern"), RegexValues: []string{`(x)\1`}}}, "ValidationError"},
+		{"Unicode class", []types.RuleCondition{{Field: aws.String("path-pattern"), RegexValues: []string{`\p{L}`}}}, "ValidationError"},
+		{"long regex", []types.RuleCondition{{Field: aws.String("path-pattern"), RegexValues: []string{strings.Repeat("x", 129)}}}, "ValidationError"},
 		{"pattern of another field", []types.RuleCondition{{Field: aws.String("host-header"), PathPatternConfig: &types.PathPatternConditionConfig{Values: []string{"/x"}}}}, "ValidationError"},
-		{"regex", []types.RuleCondition{{Field: aws.String("path-pattern"), RegexValues: []string{"^/x"}}}, "ValidationError"},
 	} {
 		_, err := b.CreateRule(b.ctx, &elb.CreateRuleInput{ListenerArn: li.ListenerArn, Priority: aws.Int32(int32(i + 1)), Conditions: tc.conds, Actions: forward(g.TargetGroupArn)})
 		if tc.code != "" {
 			wantError(t, tc.name, err, tc.code, "")
 		} else if err != nil {
 			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	// What is shown can be given again.
+	for _, r := range must(b.DescribeRules(b.ctx, &elb.DescribeRulesInput{ListenerArn: li.ListenerArn}))(t).Rules {
+		if *r.IsDefault {
+			continue
+		}
+		again := must(b.ModifyRule(b.ctx, &elb.ModifyRuleInput{RuleArn: r.RuleArn, Conditions: r.Conditions}))(t).Rules[0]
+		if d := cmp.Diff(r, again, cmpopts.IgnoreUnexported(types.Rule{}, types.RuleCondition{}, types.Action{}, types.ForwardActionConfig{}, types.TargetGroupTuple{},
+			types.TargetGroupStickinessConfig{}, types.PathPatternConditionConfig{}, types.HostHeaderConditionConfig{}, types.HttpHeaderConditionConfig{},
+			types.HttpRequestMethodConditionConfig{}, types.SourceIpConditionConfig{}, types.QueryStringConditionConfig{}, types.QueryStringKeyValuePair{})); d != "" {
+			t.Errorf("shown and given again (-was +is):\n%s", d)
 		}
 	}
 	_, err := b.CreateRule(b.ctx, &elb.CreateRuleInput{ListenerArn: li.ListenerArn, Priority: aws.Int32(1), Conditions: path("/z"), Actions: forward(g.TargetGroupArn)})

@@ -210,12 +210,12 @@ func BenchmarkThroughput(b *testing.B) {
 func BenchmarkMatch(b *testing.B) {
 	var rules []rule
 	for i := range 100 { // as many as a listener may have
-		rules = append(rules, rule{conds: []cond{{host: true, patterns: []string{"*.example.com"}}, {patterns: []string{fmt.Sprintf("/service%d/*", i)}}}})
+		rules = append(rules, rule{conds: []cond{{field: lbconfig.HostHeader, patterns: []string{"*.example.com"}}, {field: lbconfig.PathPattern, patterns: []string{fmt.Sprintf("/service%d/*", i)}}}})
 	}
 	rules = append(rules, rule{})
 	b.ReportAllocs()
 	for b.Loop() {
-		match(rules, "www.example.com", normalPath("/service99/users?x=y"))
+		match(rules, &question{host: "www.example.com", path: normalPath("/service99/users?x=y")})
 	}
 }
 

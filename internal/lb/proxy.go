@@ -84,7 +84,8 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 			replyPage(w, status)
 			return
 		}
-		x.rule = match(x.listener.rules, hostOnly(r.Host), normalPath(requestPath(r)))
+		q := newQuestion(r, x.conn.peer)
+		x.rule = match(x.listener.rules, &q)
 		switch x.rule.act.Type {
 		case lbconfig.FixedResponse:
 			replyFixed(w, x.rule.act.Fixed)

@@ -229,6 +229,16 @@ func get1(path string, headers ...string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: example.com\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
+// parse is the request as the server would hand it over.
+func parse(t testing.TB, request string) *http.Request {
+	t.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func local(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // zeroHandler answers with so many bytes.

@@ -13,11 +13,6 @@ type rule struct {
 	act   action
 }
 
-type cond struct {
-	host     bool // compare the host, else the path
-	patterns []string
-}
-
 // action is a compiled lbconfig.Action: forward is nil unless it forwards.
 type action struct {
 	lbconfig.Action
@@ -25,31 +20,22 @@ type action struct {
 }
 
 // match is the first rule whose conditions all hold. The last one, the default, has none.
-func match(rules []rule, host, path string) *rule {
+func match(rules []rule, q *question) *rule {
 	for i := range rules {
-		if rules[i].holds(host, path) {
+		if rules[i].holds(q) {
 			return &rules[i]
 		}
 	}
 	return nil
 }
 
-func (r *rule) holds(host, path string) bool {
+func (r *rule) holds(q *question) bool {
 	for i := range r.conds {
-		if !r.conds[i].holds(host, path) {
+		if !r.conds[i].holds(q) {
 			return false
 		}
 	}
 	return true
-}
-
-func (c *cond) holds(host, path string) bool {
-	for _, p := range c.patterns {
-		if c.host && matchPattern(p, host, true) || !c.host && matchPattern(p, path, false) {
-			return true
-		}
-	}
-	return false
 }
 
 // spread shares requests out to groups in proportion to their weights, evenly mixed: weights 3 and 1 give A A B A.

@@ -144,7 +144,7 @@ func compileRules(in []lbconfig.Rule, groups map[string]*group) []rule {
 	for i, r := range in {
 		out[i] = rule{arn: r.ARN, act: action{Action: r.Action}}
 		for _, c := range r.Conditions {
-			out[i].conds = append(out[i].conds, cond{c.Field == lbconfig.HostHeader, c.Values})
+			out[i].conds = append(out[i].conds, compileCond(c))
 		}
 		if r.Action.Type == lbconfig.Forward {
 			var to []*group

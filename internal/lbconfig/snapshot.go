@@ -25,8 +25,12 @@ const (
 
 // The condition fields of a rule.
 const (
-	PathPattern = "path-pattern"
-	HostHeader  = "host-header"
+	PathPattern   = "path-pattern"
+	HostHeader    = "host-header"
+	HTTPHeader    = "http-header"
+	RequestMethod = "http-request-method"
+	QueryString   = "query-string"
+	SourceIP      = "source-ip"
 )
 
 // Limits and defaults. Source: ALB user guide, quotas and attributes.
@@ -97,10 +101,24 @@ type Rule struct {
 	Action     Action
 }
 
-// Condition holds when one of its values matches. In a value * stands for any characters, also none, and ? for one.
+// Condition holds when one of its values matches. Just one of Values, Regex and Query has any.
 type Condition struct {
-	Field  string // PathPattern or HostHeader
-	Values []string
+	Field string
+	// Name is the field name of an HTTPHeader condition.
+	Name string `json:",omitempty"`
+	// Values are patterns, in which * stands for any characters, also none, and ? for one; of RequestMethod plain
+	// words, of SourceIP prefixes (10.0.0.0/8).
+	Values []string `json:",omitempty"`
+	// Regex are regular expressions (Go's syntax); of PathPattern, HostHeader and HTTPHeader.
+	Regex []string `json:",omitempty"`
+	// Query are parameters to look for; of QueryString.
+	Query []Parameter `json:",omitempty"`
+}
+
+// Parameter is a parameter of a query string. Both are patterns, in which \ takes the next character's meaning away.
+type Parameter struct {
+	Key   string `json:",omitempty"` // "" is any
+	Value string
 }
 
 // Action is one of Forward, FixedResponse, RedirectTo.

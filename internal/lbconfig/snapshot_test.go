@@ -20,8 +20,8 @@ func sample() Snapshot {
 			Public: []netip.Addr{netip.MustParseAddr("127.64.0.1")}, Front: "127.0.0.1:80", Names: []string{"web.elb.localhost"},
 			Ingress: []Allow{{netip.MustParsePrefix("0.0.0.0/0"), 80, 80}},
 			Listeners: []Listener{{ARN: "li", Port: 80, Rules: []Rule{
-				{ARN: "r1", Conditions: []Condition{{PathPattern, []string{"/a*"}}}, Action: Action{Type: Forward, Groups: []Weighted{{"tg", 1}}}},
-				{ARN: "r2", Conditions: []Condition{{HostHeader, []string{"*.x.org"}}}, Action: Action{Type: RedirectTo, Redirect: Redirect{Status: 301, Port: "8080"}}},
+				{ARN: "r1", Conditions: []Condition{{Field: PathPattern, Values: []string{"/a*"}}}, Action: Action{Type: Forward, Groups: []Weighted{{"tg", 1}}}},
+				{ARN: "r2", Conditions: []Condition{{Field: HostHeader, Values: []string{"*.x.org"}}}, Action: Action{Type: RedirectTo, Redirect: Redirect{Status: 301, Port: "8080"}}},
 				{ARN: "rd", Action: Action{Type: FixedResponse, Fixed: Fixed{Status: 404}}},
 			}}},
 		}},
@@ -70,7 +70,15 @@ func TestValidate(t *testing.T) {
 		{"unknown group", `forwards to "nope"`, func(s *Snapshot) { s.Balancers[0].Listeners[0].Rules[0].Action.Groups[0].ARN = "nope" }},
 		{"weight", "weight 1000", func(s *Snapshot) { s.Balancers[0].Listeners[0].Rules[0].Action.Groups[0].Weight = 1000 }},
 		{"action", `action "drop"`, func(s *Snapshot) { s.Balancers[0].Listeners[0].Rules[0].Action.Type = "drop" }},
-		{"field", `condition field "source-ip"`, func(s *Snapshot) { s.Balancers[0].Listeners[0].Rules[0].Conditions[0].Field = "source-ip" }},
+		{"field", `condition field "source"`, func(s *Snapshot) { s.Balancers[0].Listeners[0].Rules[0].Conditions[0].Field = "source" }},
+		{"source", `condition value "10.0.0.1"`, func(s *Snapshot) { condition(s, Condition{Field: SourceIP, Values: []string{"10.0.0.1"}}) }},
+		{"regex", `condition value "(?=x)"`, func(s *Snapshot) { condition(s, Condition{Field: PathPattern, Regex: []string{"(?=x)"}}) }},
+		{"regex with values", `go with`, func(s *Snapshot) {
+			condition(s, Condition{Field: PathPattern, Values: []string{"/"}, Regex: []string{"x"}})
+		}},
+		{"regex of a method", `go with`, func(s *Snapshot) { condition(s, Condition{Field: RequestMethod, Regex: []string{"x"}}) }},
+		{"header without a name", `has a name of 0 bytes`, func(s *Snapshot) { condition(s, Condition{Field: HTTPHeader, Values: []string{"x"}}) }},
+		{"query with values", `parameters are for`, func(s *Snapshot) { condition(s, Condition{Field: QueryString, Values: []string{"x"}}) }},
 		{"no value", "has no value", func(s *Snapshot) { s.Balancers[0].Listeners[0].Rules[0].Conditions[0].Values = nil }},
 		{"long value", "129 bytes", func(s *Snapshot) {
 			s.Balancers[0].Listeners[0].Rules[0].Conditions[0].Values[0] = strings.Repeat("x", 129)
@@ -107,6 +115,23 @@ func TestValidate(t *testing.T) {
 	s := sample()
 	if err := s.Validate(); err != nil {
 		t.Errorf("Validate(sample) = %v", err)
+	}
+}
+
+func condition(s *Snapshot, c Condition) {
+	s.Balancers[0].Listeners[0].Rules[0].Conditions = []Condition{c}
+}
+
+func TestParseRegex(t *testing.T) {
+	for _, good := range []string{`^/a/(.+)$`, `(?i)x`, `[[:alpha:]]`, `\d+`, `a|b`} {
+		if _, err := ParseRegex(good); err != nil {
+			t.Errorf("ParseRegex(%q): %v", good, err)
+		}
+	}
+	for _, bad := range []string{`(?=a)`, `(?!a)`, `(?<=a)b`, `(a)\1`, `(?>a)`, `a++`, `(?R)`, `\p{L}`, `(`} {
+		if _, err := ParseRegex(bad); err == nil {
+			t.Errorf("ParseRegex(%q) is no error", bad)
+		}
 	}
 }
 

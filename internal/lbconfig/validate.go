@@ -146,27 +146,13 @@ func (v *validator) listener(l *Listener) {
 		}
 		values := 0
 		for _, c := range r.Conditions {
-			values += len(c.Values)
+			values += len(c.Values) + len(c.Regex) + len(c.Query)
 			v.condition(r.ARN, &c)
 		}
 		if values > MaxConditionValues {
 			v.bad(r.ARN, "%d condition values: at most %d", values, MaxConditionValues)
 		}
 		v.action(r.ARN, &r.Action)
-	}
-}
-
-func (v *validator) condition(arn string, c *Condition) {
-	if c.Field != PathPattern && c.Field != HostHeader {
-		v.bad(arn, "condition field %q: must be %s or %s", c.Field, PathPattern, HostHeader)
-	}
-	if len(c.Values) == 0 {
-		v.bad(arn, "condition %s has no value", c.Field)
-	}
-	for _, p := range c.Values {
-		if p == "" || len(p) > MaxPattern {
-			v.bad(arn, "condition value of %d bytes: must be 1 to %d", len(p), MaxPattern)
-		}
 	}
 }
 

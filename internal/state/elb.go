@@ -121,10 +121,19 @@ func (r Rule) ARN() string {
 // Key is the rule's key.
 func (r Rule) Key() string { return r.Scope.Key(r.Listener, r.ID) }
 
-// A Condition holds when one of its values matches.
+// A Condition holds when one of its values matches. Just one of Values, Regex and Query has any.
 type Condition struct {
-	Field  string // path-pattern, host-header
-	Values []string
+	Field  string           // path-pattern, host-header, http-header, http-request-method, query-string, source-ip
+	Name   string           `json:",omitempty"` // of the header
+	Values []string         `json:",omitempty"`
+	Regex  []string         `json:",omitempty"`
+	Query  []QueryParameter `json:",omitempty"`
+}
+
+// A QueryParameter is looked for in a query string: patterns, the key "" is any.
+type QueryParameter struct {
+	Key   string `json:",omitempty"`
+	Value string
 }
 
 // An Action is one of forward, fixed-response and redirect.

@@ -136,7 +136,11 @@ func rules(l listener, groups map[string]bool) (out []lbconfig.Rule) {
 	for _, r := range byPriority {
 		x := lbconfig.Rule{ARN: r.ARN(), Action: action(r.Actions, groups)}
 		for _, c := range r.Conditions {
-			x.Conditions = append(x.Conditions, lbconfig.Condition{Field: c.Field, Values: c.Values})
+			y := lbconfig.Condition{Field: c.Field, Name: c.Name, Values: c.Values, Regex: c.Regex}
+			for _, q := range c.Query {
+				y.Query = append(y.Query, lbconfig.Parameter(q))
+			}
+			x.Conditions = append(x.Conditions, y)
 		}
 		out = append(out, x)
 	}

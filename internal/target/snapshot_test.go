@@ -71,13 +71,19 @@ func randomRecords(r *rand.Rand) (out records) {
 			l := listener{Listener: state.Listener{Scope: anyScope, Balancer: b.Name + "/" + b.ID, ID: hex(), DefaultRuleID: hex(), Port: 80 + p, Default: act()}}
 			for _, prio := range r.Perm(r.IntN(5)) {
 				l.rules = append(l.rules, state.Rule{Scope: anyScope, Listener: l.Balancer + "/" + l.ID, ID: hex(), Priority: prio + 1, Actions: act(), Conditions: []state.Condition{
-					{Field: "host-header", Values: []string{fmt.Sprintf("H%d.example.com", r.IntN(3)), "*.example.com"}}, {Field: "path-pattern", Values: []string{"/a", "/a/*"}}}})
+					{Field: "host-header", Values: []string{fmt.Sprintf("H%d.example.com", r.IntN(3)), "*.example.com"}}, {Field: "path-pattern", Values: []string{"/a", "/a/*"}}, otherCondition(r)}})
 			}
 			b.listeners = append(b.listeners, l)
 		}
 		out.balancers = append(out.balancers, b)
 	}
 	return out
+}
+
+func otherCondition(r *rand.Rand) state.Condition {
+	return []state.Condition{
+		{Field: "http-header", Name: "User-Agent", Values: []string{"*x*"}}, {Field: "http-header", Name: "X-A", Regex: []string{"^x"}}, {Field: "http-request-method", Values: []string{"GET"}},
+		{Field: "source-ip", Values: []string{"10.0.0.1/8"}}, {Field: "query-string", Query: []state.QueryParameter{{Key: "a", Value: "*"}}}}[r.IntN(5)]
 }
 
 func TestSnapshot_IsAlwaysValidAndTheSame(t *testing.T) {
