@@ -240,12 +240,12 @@ func testImage(t testing.TB) []blob {
 			w.Write(bin)
 		}
 	}
-	for name, text := range map[string]string{
-		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:app:/home/app:/bin/sh\n",
-		"etc/group":  "root:x:0:\napp:x:1001:\nextra:x:2000:app\n",
+	for _, f := range [][2]string{ // in this order: the image is made more than once, and is to be the same
+		{"etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:app:/home/app:/bin/sh\n"},
+		{"etc/group", "root:x:0:\napp:x:1001:\nextra:x:2000:app\n"},
 	} {
-		w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(text))})
-		w.Write([]byte(text))
+		w.WriteHeader(&tar.Header{Name: f[0], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(f[1]))})
+		w.Write([]byte(f[1]))
 	}
 	w.Close()
 	l := newBlob(ocispec.MediaTypeImageLayer, layer.Bytes())
