@@ -35,7 +35,8 @@ var rooms = map[string]room{
 	"store":            {nil, leaf},
 	"segment":          {nil, leaf},
 	"awswire":          {nil, leaf},
-	"awswire/wiretest": {[]string{"awswire"}, "the SDK judges any API"},
+	"sdkhttp":          {nil, leaf},
+	"awswire/wiretest": {[]string{"awswire", "sdkhttp"}, "the SDK judges any API"},
 	"policy":           {nil, leaf},
 	"reconcile":        {nil, leaf},
 	"lbconfig":         {nil, leaf},
@@ -65,7 +66,7 @@ var rooms = map[string]room{
 	"fabric":           {controllers, controller},
 	"build":            {nil, "the builder's client and daemon: usable without a server"},
 	"deploy":           {nil, "it uses the public AWS API like any other client, so that it works against AWS too"},
-	"cli":              {[]string{"build", "daemon", "deploy"}, "the command line; daemon only for `lotse server`"},
+	"cli":              {[]string{"build", "daemon", "deploy", "sdkhttp"}, "the command line; daemon only for `lotse server`"},
 	"archtest":         {nil, "it reads the others' imports"},
 	"awswire/gen":      {nil, "it makes awswire's tables out of the SDK"},
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/lotse-project/lotse/internal/deploy"
+	"github.com/lotse-project/lotse/internal/sdkhttp"
 )
 
 // localProfile is the profile that `lotse login` writes; it is taken when nothing else is named,
@@ -64,7 +65,7 @@ func (a *app) target(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.HTTPClient = deploy.HTTPClient{HTTPClient: cfg.HTTPClient}
+	cfg.HTTPClient = sdkhttp.Client{HTTPClient: cfg.HTTPClient}
 	t := &target{cfg: cfg, endpoint: cmp.Or(a.flags.endpoint, os.Getenv("AWS_ENDPOINT_URL"), aws.ToString(cfg.BaseEndpoint))}
 	if cfg.Region == "" {
 		return nil, &deploy.Failure{Exit: deploy.ExitRefused, Code: "D-TGT-006", Cause: "No region is set.", Fix: "Pass --region, or set AWS_REGION."}

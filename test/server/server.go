@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"github.com/lotse-project/lotse/internal/deploy"
+	"github.com/lotse-project/lotse/internal/sdkhttp"
 )
 
 // Root is the checkout: the folder of go.mod above the working directory.
@@ -176,7 +176,7 @@ func (s *Server) Environ() []string {
 // Config is the SDK's.
 func (s *Server) Config() aws.Config {
 	c := s.key()
-	return aws.Config{Region: c.Region, BaseEndpoint: aws.String(s.Endpoint), RetryMaxAttempts: 1, HTTPClient: deploy.HTTPClient{HTTPClient: &http.Client{}},
+	return aws.Config{Region: c.Region, BaseEndpoint: aws.String(s.Endpoint), RetryMaxAttempts: 1, HTTPClient: sdkhttp.Client{HTTPClient: &http.Client{}},
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, "")}
 }
 

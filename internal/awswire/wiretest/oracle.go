@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/sdkhttp"
 )
 
 // beyond are the operations that random input doesn't work for, or that need what awswire doesn't
@@ -84,6 +85,7 @@ func Config(url string) aws.Config {
 			return aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, nil
 		}),
 		RetryMaxAttempts: 1,
+		HTTPClient:       sdkhttp.Client{HTTPClient: http.DefaultClient},
 	}
 }
 

@@ -233,6 +233,7 @@ func TestSupervisor_ShimKilled(t *testing.T) {
 	spec := l.Spec(t, []string{"serve"}, []string{"exit", "5"})
 	pid := l.launch(t, spec)
 	l.Await(t, spec.ID, "c1", runtime.Stopped)
+	time.Sleep(500 * time.Millisecond) // the exit is noted with its event; a shim that is killed before that takes it along
 	shims := l.shimPids(t)
 	if len(shims) != 1 {
 		t.Fatalf("shims of a task with two containers = %v, want one", shims)

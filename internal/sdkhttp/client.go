@@ -1,4 +1,5 @@
-package deploy
+// Package sdkhttp is the HTTP client that the AWS SDK is to use against a fast server.
+package sdkhttp
 
 import (
 	"bytes"
@@ -8,13 +9,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// An HTTPClient is an aws.HTTPClient that sends bodies from memory. net/http may still be reading
+// A Client is an aws.HTTPClient that sends bodies from memory. net/http may still be reading
 // a body of the SDK's own kind when a fast server has answered already and the SDK closes it; that
 // costs the connection, and the caller a failed request or a retry. Source: aws-sdk-go-v2 issue 2737.
-type HTTPClient struct{ aws.HTTPClient }
+type Client struct{ aws.HTTPClient }
 
 // Do is aws.HTTPClient.
-func (c HTTPClient) Do(r *http.Request) (*http.Response, error) {
+func (c Client) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		b, err := io.ReadAll(r.Body)
 		if err != nil {
