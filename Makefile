@@ -48,6 +48,10 @@ root: deps build ## tests that make containers, namespaces and rules of the kern
 e2e: deps build base-images ## a real server, driven from outside
 	script/as-root $(TEST) -timeout 20m -count=1 ./test/...
 
+.PHONY: conformance
+conformance: deps build ## the OCI distribution specification's own suite, against a real server
+	script/as-root $(TEST) -count=1 -v -run 'TestConformance$$|TestSparseManifest$$' ./test
+
 .PHONY: base-images
 base-images: deps
 	@script/as-root script/base-images >/dev/null

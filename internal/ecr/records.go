@@ -23,9 +23,12 @@ type records struct {
 var _ oci.Records = (*records)(nil)
 
 // Exists is part of oci.Records, as is what follows.
-func (r *records) Exists(ctx context.Context, repo string) error {
+func (r *records) Exists(ctx context.Context, repo string, a oci.Action) error {
 	return r.db.View(ctx, func(tx *store.ReadTx) error {
-		_, err := pushable(tx, repo)
+		_, err := state.Repositories.Get(tx, repo)
+		if errors.Is(err, store.ErrNotFound) {
+			err = unknownRepository(repo, a)
+		}
 		return err
 	})
 }
@@ -225,13 +228,24 @@ func there[T any](tx store.Reader, t store.Table[T], key string) (bool, error) {
 func pushable(tx store.Reader, repo string) (state.Repository, error) {
 	o, err := state.Repositories.Get(tx, repo)
 	if errors.Is(err, store.ErrNotFound) {
-		sc, name := arn.ScopeOf(repo)
-		err = &oci.Error{Status: 404, Code: "NAME_UNKNOWN", Message: textNoRepository(name, sc.Account)}
-		if oci.IsMirror(repo) {
-			err = &oci.Error{Status: 404, Code: "NAME_UNKNOWN", Message: "no image " + mirrored(repo) + " has been imported: lotse image import " + mirrored(repo) + " FILE"}
-		}
+		err = unknownRepository(repo, oci.Push)
 	}
 	return o.Val, err
+}
+
+// unknownRepository says in ECR's words that there is no such repository, and what to do about it.
+func unknownRepository(repo string, a oci.Action) *oci.Error {
+	e := &oci.Error{Status: 404, Code: "NAME_UNKNOWN"}
+	sc, name := arn.ScopeOf(repo)
+	switch {
+	case oci.IsMirror(repo):
+		e.Message = "no image " + mirrored(repo) + " has been imported: lotse image import " + mirrored(repo) + " FILE"
+	case a == oci.Push:
+		e.Message = textNoRepository(name, sc.Account) + ". To create it: aws ecr create-repository --repository-name " + name + " --region " + sc.Region
+	default:
+		e.Message = textNoRepository(name, sc.Account)
+	}
+	return e
 }
 
 // mirrored is the name under which a repository's images were imported, such as docker.io/library/golang.

@@ -23,7 +23,7 @@ func (g *Registry) Adopt(ctx context.Context, repo, tag string, d digest.Digest)
 	if tag != "" && !tagRE.MatchString(tag) {
 		return Manifest{}, errTag(tag)
 	}
-	if err := g.o.Records.Exists(ctx, repo); err != nil {
+	if err := g.o.Records.Exists(ctx, repo, Push); err != nil {
 		return Manifest{}, err
 	}
 	lock := g.locks.of(repo)

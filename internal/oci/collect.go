@@ -83,7 +83,7 @@ func (g *Registry) collectHolds(ctx context.Context, repo string, ds []digest.Di
 		}
 	}
 	var e *Error
-	if len(gone) == len(ds) && errors.As(g.o.Records.Exists(ctx, repo), &e) {
+	if len(gone) == len(ds) && errors.As(g.o.Records.Exists(ctx, repo, Pull), &e) {
 		return g.o.Blobs.Forget(ctx, repo)
 	}
 	return nil

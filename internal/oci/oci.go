@@ -131,7 +131,7 @@ func (g *Registry) serve(w http.ResponseWriter, r *http.Request) error {
 	if IsMirror(c.repo) && action != Pull {
 		return errMirror
 	}
-	if err := g.o.Records.Exists(r.Context(), c.repo); err != nil {
+	if err := g.o.Records.Exists(r.Context(), c.repo, action); err != nil {
 		return err
 	}
 	return fn(g, c)

@@ -10,8 +10,9 @@ import (
 // Records remember which repository sees what. Missing things are ErrNotFound; an *Error goes to the
 // client as it is.
 type Records interface {
-	// Exists is nil if the repository is there, else the *Error that says that it isn't.
-	Exists(ctx context.Context, repo string) error
+	// Exists is nil if the repository is there, else the *Error that says that it isn't, and, to those who
+	// came to push, how to make it.
+	Exists(ctx context.Context, repo string, a Action) error
 	// Ensure makes the repository of imported images if it isn't there.
 	Ensure(ctx context.Context, repo string) error
 

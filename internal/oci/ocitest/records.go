@@ -63,7 +63,7 @@ func (r *Records) SetImmutable(repo string, on bool) {
 }
 
 // Exists is part of oci.Records, as is what follows.
-func (r *Records) Exists(_ context.Context, repo string) error {
+func (r *Records) Exists(_ context.Context, repo string, _ oci.Action) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.repos[repo] == nil {
@@ -73,7 +73,7 @@ func (r *Records) Exists(_ context.Context, repo string) error {
 }
 
 func (r *Records) Ensure(ctx context.Context, repo string) error {
-	if r.Exists(ctx, repo) != nil {
+	if r.Exists(ctx, repo, oci.Push) != nil {
 		r.Create(repo)
 	}
 	return nil

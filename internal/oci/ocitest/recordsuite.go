@@ -289,7 +289,7 @@ func testMissingRepository(t *testing.T, u RecordsUnderTest) {
 	u.Drop(u.A)
 	var e *oci.Error
 	for what, err := range map[string]error{
-		"Exists":    r.Exists(ctx, u.A),
+		"Exists":    r.Exists(ctx, u.A, oci.Push),
 		"Commit":    r.Commit(ctx, u.A, oci.Change{Blobs: []oci.Blob{b}}),
 		"PutUpload": r.PutUpload(ctx, u.A, NewID()),
 	} {
