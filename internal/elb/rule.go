@@ -21,7 +21,7 @@ const maxPriority = 50000
 
 // CreateRule adds a rule to a listener.
 func (s *Service) CreateRule(ctx context.Context, in *elb.CreateRuleInput) (*elb.CreateRuleOutput, error) {
-	if err := onlyMembers("", in, "ListenerArn", "Priority", "Conditions", "Actions", "Tags"); err != nil {
+	if err := onlyMembers("", in, "ListenerArn", "Priority", "Conditions", "Transforms", "Actions", "Tags"); err != nil {
 		return nil, err
 	}
 	if in.Priority == nil {
@@ -36,6 +36,12 @@ func (s *Service) CreateRule(ctx context.Context, in *elb.CreateRuleInput) (*elb
 		return nil, err
 	}
 	if r.Actions, err = parseActions(in.Actions); err != nil {
+		return nil, err
+	}
+	if r.Transforms, err = parseTransforms(in.Transforms); err != nil {
+		return nil, err
+	}
+	if err := checkTransforms(r); err != nil {
 		return nil, err
 	}
 	if r.Tags, err = tagMap(in.Tags); err != nil {
@@ -89,13 +95,17 @@ func (s *Service) DescribeRules(ctx context.Context, in *elb.DescribeRulesInput)
 	return out, err
 }
 
-// ModifyRule replaces a rule's conditions or actions, or both.
+// ModifyRule replaces a rule's conditions, transforms or actions: those given.
 func (s *Service) ModifyRule(ctx context.Context, in *elb.ModifyRuleInput) (*elb.ModifyRuleOutput, error) {
-	if err := onlyMembers("", in, "RuleArn", "Conditions", "Actions", "ResetTransforms"); err != nil { // there are no transforms to reset
+	if err := onlyMembers("", in, "RuleArn", "Conditions", "Transforms", "Actions", "ResetTransforms"); err != nil {
 		return nil, err
 	}
-	if len(in.Conditions) == 0 && len(in.Actions) == 0 {
+	reset := aws.ToBool(in.ResetTransforms)
+	if len(in.Conditions) == 0 && len(in.Actions) == 0 && len(in.Transforms) == 0 && !reset {
 		return nil, invalid("Either conditions or actions must be specified")
+	}
+	if reset && len(in.Transforms) > 0 {
+		return nil, invalid("Transforms and ResetTransforms cannot be specified at the same time")
 	}
 	sc := scope(ctx)
 	var out types.Rule
@@ -120,6 +130,14 @@ func (s *Service) ModifyRule(ctx context.Context, in *elb.ModifyRuleInput) (*elb
 			if err := checkForwards(tx, b.Val, o.Val.Actions); err != nil {
 				return err
 			}
+		}
+		if reset || len(in.Transforms) > 0 {
+			if o.Val.Transforms, err = parseTransforms(in.Transforms); err != nil {
+				return err
+			}
+		}
+		if err := checkTransforms(o.Val); err != nil {
+			return err
 		}
 		out = ruleView(o.Val)
 		return state.Rules.Put(tx, &o)
@@ -277,7 +295,7 @@ func balancerOfRule(r state.Rule) string {
 
 func ruleView(r state.Rule) types.Rule {
 	return types.Rule{RuleArn: aws.String(r.ARN()), Priority: aws.String(strconv.Itoa(r.Priority)), IsDefault: aws.Bool(false),
-		Conditions: conditionViews(r.Conditions), Actions: actionViews(r.Actions)}
+		Conditions: conditionViews(r.Conditions), Transforms: transformViews(r.Transforms), Actions: actionViews(r.Actions)}
 }
 
 func defaultRuleView(l state.Listener) types.Rule {

@@ -19,9 +19,11 @@ type exchange struct {
 	rule     *rule
 	member   atomic.Pointer[member] // claimed; the conns' sweeper reads it
 	up       *upstream
-	cancel   context.CancelCauseFunc
-	aborted  bool                        // by conn.abort; belongs to conn.mu
-	body     atomic.Pointer[requestBody] // nil without a body
+	// What the target is asked: the Host value, and path and query.
+	host, url string
+	cancel    context.CancelCauseFunc
+	aborted   bool                        // by conn.abort; belongs to conn.mu
+	body      atomic.Pointer[requestBody] // nil without a body
 
 	started  time.Time
 	trace    string // X-Amzn-Trace-Id for the target
@@ -51,6 +53,24 @@ func (x *exchange) record(r *http.Request, took time.Duration) {
 		t.Group, t.Target = m.group.arn, x.up.host
 	}
 	x.slot.Store(t)
+}
+
+// rewrite sets what the target is asked. It is false when the rule's rewrites make nothing of it that can be sent.
+func (x *exchange) rewrite(r *http.Request) bool {
+	x.host, x.url = r.Host, requestURL(r)
+	if x.rule.host.re == nil && x.rule.url.re == nil {
+		return true
+	}
+	bare := hostOnly(x.host)
+	host, ok := x.rule.host.of(bare, validHost)
+	if !ok {
+		return false
+	}
+	if host != bare {
+		x.host = host + x.host[len(bare):]
+	}
+	x.url, ok = x.rule.url.of(x.url, validURL)
+	return ok
 }
 
 // finish gives the claim back and counts.

@@ -94,6 +94,10 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 			replyRedirect(w, r, x.entry.port, x.rule.act.Redirect)
 			return
 		}
+		if !x.rewrite(r) {
+			replyPage(w, http.StatusInternalServerError)
+			return
+		}
 		if p.claim(x) {
 			p.send(w, r, x)
 			return
@@ -150,8 +154,8 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, x *exchange) {
 func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	in, out := pr.In.Header, pr.Out.Header
-	pr.Out.URL = targetURL(pr.In, x.up.host)
-	pr.Out.Host = forwardedHost(pr.In.Host, x.entry.port, x.listener.balancer.DNSName)
+	pr.Out.URL = targetURL(x.url, x.up.host)
+	pr.Out.Host = forwardedHost(x.host, x.entry.port, x.listener.balancer.DNSName)
 	for _, name := range []string{"Forwarded", "X-Forwarded-Host"} {
 		if v, ok := in[name]; ok {
 			out[name] = v
@@ -203,12 +207,24 @@ func requestPath(r *http.Request) string {
 	return r.URL.EscapedPath()
 }
 
-// targetURL asks the target for just what the client asked for, byte by byte.
-func targetURL(r *http.Request, host string) *url.URL {
-	u := &url.URL{Scheme: "http", Host: host, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
-	path, _, _ := strings.Cut(requestPath(r), "?")
-	if strings.HasPrefix(path, "//") { // Opaque would take it for a host
-		u.Path, u.RawPath = r.URL.Path, r.URL.RawPath
+// requestURL is path and query as the client sent them.
+func requestURL(r *http.Request) string {
+	if strings.HasPrefix(r.RequestURI, "/") {
+		return r.RequestURI
+	}
+	u := requestPath(r)
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		u += "?" + r.URL.RawQuery
+	}
+	return u
+}
+
+// targetURL asks the target for just that path and query, byte by byte.
+func targetURL(s, host string) *url.URL {
+	path, query, asks := strings.Cut(s, "?")
+	u := &url.URL{Scheme: "http", Host: host, RawQuery: query, ForceQuery: asks}
+	if plain, err := url.PathUnescape(path); err == nil && strings.HasPrefix(path, "//") { // Opaque would take it for a host
+		u.Path, u.RawPath = plain, path
 	} else {
 		u.Opaque = path
 	}

@@ -8,9 +8,10 @@ import (
 
 // rule is a compiled lbconfig.Rule.
 type rule struct {
-	arn   string
-	conds []cond
-	act   action
+	arn       string
+	conds     []cond
+	host, url rewrite
+	act       action
 }
 
 // action is a compiled lbconfig.Action: forward is nil unless it forwards.

@@ -35,8 +35,9 @@ const (
 
 // Limits and defaults. Source: ALB user guide, quotas and attributes.
 const (
-	MaxPattern         = 128 // bytes of one pattern
-	MaxConditionValues = 5   // values of all conditions of a rule together
+	MaxPattern         = 128  // bytes of one pattern
+	MaxConditionValues = 5    // values of all conditions of a rule together
+	MaxRewrite         = 1024 // bytes of a rewrite's expression, or replacement
 	MaxWeight          = 999
 	MaxForwardGroups   = 5
 	DefaultIdleTimeout = 60 * time.Second
@@ -98,8 +99,20 @@ type Listener struct {
 type Rule struct {
 	ARN        string
 	Conditions []Condition
+	Rewrites   []Rewrite `json:",omitempty"` // at most one of a kind; only with Forward
 	Action     Action
 }
+
+// The kinds of rewrites.
+const (
+	RewriteHost = "host-header-rewrite"
+	RewriteURL  = "url-rewrite"
+)
+
+// Rewrite changes the request that a target gets: what matches Regex becomes Replace, in which $1 is what the first
+// group matched. RewriteHost is about the host without its port, RewriteURL about path and query. A request that does
+// not match stays as it is.
+type Rewrite struct{ Kind, Regex, Replace string }
 
 // Condition holds when one of its values matches. Just one of Values, Regex and Query has any.
 type Condition struct {

@@ -152,7 +152,26 @@ func (v *validator) listener(l *Listener) {
 		if values > MaxConditionValues {
 			v.bad(r.ARN, "%d condition values: at most %d", values, MaxConditionValues)
 		}
+		v.rewrites(r)
 		v.action(r.ARN, &r.Action)
+	}
+}
+
+func (v *validator) rewrites(r *Rule) {
+	if len(r.Rewrites) > 0 && r.Action.Type != Forward {
+		v.bad(r.ARN, "rewrites requests that it does not forward")
+	}
+	seen := map[string]bool{}
+	for _, w := range r.Rewrites {
+		if w.Kind != RewriteHost && w.Kind != RewriteURL || seen[w.Kind] {
+			v.bad(r.ARN, "rewrite %q: must be %s or %s, once", w.Kind, RewriteHost, RewriteURL)
+		}
+		seen[w.Kind] = true
+		if w.Regex == "" || len(w.Regex) > MaxRewrite || len(w.Replace) > MaxRewrite {
+			v.bad(r.ARN, "rewrite of %d to %d bytes: must be at most %d", len(w.Regex), len(w.Replace), MaxRewrite)
+		} else if _, err := ParseRegex(w.Regex); err != nil {
+			v.bad(r.ARN, "rewrite: %w", err)
+		}
 	}
 }
 

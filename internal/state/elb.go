@@ -109,8 +109,15 @@ type Rule struct {
 	ID         string // 16 hex digits
 	Priority   int    // 1 to 50000, lowest first, once in a listener
 	Conditions []Condition
+	Transforms []Transform `json:",omitempty"` // at most one of a type; only with forward
 	Actions    []Action
 	Tags       map[string]string
+}
+
+// A Transform rewrites requests before they are sent to targets: what matches Regex becomes Replace.
+type Transform struct {
+	Type           string // host-header-rewrite, url-rewrite
+	Regex, Replace string
 }
 
 // ARN names the rule.

@@ -142,6 +142,11 @@ func rules(l listener, groups map[string]bool) (out []lbconfig.Rule) {
 			}
 			x.Conditions = append(x.Conditions, y)
 		}
+		for _, t := range r.Transforms {
+			if x.Action.Type == lbconfig.Forward { // its groups may have gone
+				x.Rewrites = append(x.Rewrites, lbconfig.Rewrite{Kind: t.Type, Regex: t.Regex, Replace: t.Replace})
+			}
+		}
 		out = append(out, x)
 	}
 	return append(out, lbconfig.Rule{ARN: l.DefaultRuleARN(), Action: action(l.Default, groups)})

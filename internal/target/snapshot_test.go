@@ -70,7 +70,7 @@ func randomRecords(r *rand.Rand) (out records) {
 		for p := range r.IntN(3) {
 			l := listener{Listener: state.Listener{Scope: anyScope, Balancer: b.Name + "/" + b.ID, ID: hex(), DefaultRuleID: hex(), Port: 80 + p, Default: act()}}
 			for _, prio := range r.Perm(r.IntN(5)) {
-				l.rules = append(l.rules, state.Rule{Scope: anyScope, Listener: l.Balancer + "/" + l.ID, ID: hex(), Priority: prio + 1, Actions: act(), Conditions: []state.Condition{
+				l.rules = append(l.rules, state.Rule{Scope: anyScope, Listener: l.Balancer + "/" + l.ID, ID: hex(), Priority: prio + 1, Actions: act(), Transforms: []state.Transform{{Type: "host-header-rewrite", Regex: "^a", Replace: "b"}, {Type: "url-rewrite", Regex: "^/(.*)$", Replace: "/x/$1"}}[:r.IntN(3)], Conditions: []state.Condition{
 					{Field: "host-header", Values: []string{fmt.Sprintf("H%d.example.com", r.IntN(3)), "*.example.com"}}, {Field: "path-pattern", Values: []string{"/a", "/a/*"}}, otherCondition(r)}})
 			}
 			b.listeners = append(b.listeners, l)
