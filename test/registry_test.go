@@ -214,8 +214,8 @@ func TestSkopeo(t *testing.T) {
 	run("login", "--tls-verify=false", "--username", "AWS", "--password-stdin", host(s))
 	image := helloImage(t, "v1")
 
-	// First zstd: skopeo takes a layer that the repository has in another compression as it is.
-	run("copy", "--insecure-policy", "--dest-tls-verify=false", "docker-archive:"+image, app+":zstd", "--format", "oci", "--dest-compress-format", "zstd")
+	// An image of its own: skopeo takes a layer that it has pushed in another compression as it is.
+	run("copy", "--insecure-policy", "--dest-tls-verify=false", "docker-archive:"+helloImage(t, "v2"), app+":zstd", "--format", "oci", "--dest-compress-format", "zstd")
 	run("copy", "--insecure-policy", "--dest-tls-verify=false", "docker-archive:"+image, app+":oci", "--format", "oci")
 	run("copy", "--insecure-policy", "--dest-tls-verify=false", "docker-archive:"+image, app+":docker", "--format", "v2s2")
 	run("copy", "--insecure-policy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", app+":docker", team+":v1")
