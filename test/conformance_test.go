@@ -40,12 +40,7 @@ func TestConformance(t *testing.T) {
 		repository(t, s, name)
 	}
 	dir := t.TempDir()
-	suite := filepath.Join(dir, "conformance")
-	build := exec.CommandContext(t.Context(), "go", "build", "-modfile=tools/go.mod", "-o", suite, "github.com/opencontainers/distribution-spec/conformance")
-	build.Dir = server.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	suite := tool(t, "github.com/opencontainers/distribution-spec/conformance")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	begin := time.Now()
