@@ -20,6 +20,7 @@ const (
 	maxFixedBody     = 1024
 	maxRedirectPart  = 128
 	maxOrder         = 50000
+	maxSticky        = 604800 // seconds
 )
 
 var (
@@ -56,7 +57,9 @@ func parseAction(in types.Action) (state.Action, error) {
 		if err := onlyMembers("a forward action", in, "Type", "Order", "TargetGroupArn", "ForwardConfig"); err != nil {
 			return a, err
 		}
-		a.Groups, err = parseForward(in)
+		if a.Groups, err = parseForward(in); err == nil && in.ForwardConfig != nil {
+			a.Sticky, err = parseGroupStickiness(in.ForwardConfig.TargetGroupStickinessConfig)
+		}
 	case types.ActionTypeEnumFixedResponse:
 		if err := onlyMembers("a fixed-response action", in, "Type", "Order", "FixedResponseConfig"); err != nil {
 			return a, err
@@ -87,9 +90,6 @@ func parseForward(in types.Action) ([]state.WeightedGroup, error) {
 	if err := onlyMembers("ForwardConfig", *c, "TargetGroups", "TargetGroupStickinessConfig"); err != nil {
 		return nil, err
 	}
-	if st := c.TargetGroupStickinessConfig; st != nil && aws.ToBool(st.Enabled) {
-		return nil, unfit("Lotse does not keep clients at one of several target groups (TargetGroupStickinessConfig) yet.")
-	}
 	if n := len(c.TargetGroups); n < 1 || n > maxForwardGroups {
 		return nil, awsError("InvalidLoadBalancerAction", "A forward action has 1 to %d target groups, not %d", maxForwardGroups, n)
 	}
@@ -111,6 +111,20 @@ func parseForward(in types.Action) ([]state.WeightedGroup, error) {
 	}
 	if single != "" && (len(out) != 1 || out[0].ARN != single) {
 		return nil, invalid("The TargetGroupArn of a forward action must be the only one in its ForwardConfig")
+	}
+	return out, nil
+}
+
+func parseGroupStickiness(c *types.TargetGroupStickinessConfig) (state.GroupStickiness, error) {
+	if c == nil {
+		return state.GroupStickiness{}, nil
+	}
+	out := state.GroupStickiness{Enabled: aws.ToBool(c.Enabled), Seconds: int(aws.ToInt32(c.DurationSeconds))}
+	switch {
+	case c.DurationSeconds == nil && out.Enabled:
+		return out, invalid("A duration must be specified for target group stickiness")
+	case c.DurationSeconds != nil && (out.Seconds < 1 || out.Seconds > maxSticky):
+		return out, invalid("Target group stickiness duration '%d' must be between 1 and %d", out.Seconds, maxSticky)
 	}
 	return out, nil
 }
@@ -197,7 +211,11 @@ func actionViews(in []state.Action) []types.Action {
 		}
 		switch v.Type {
 		case types.ActionTypeEnumForward:
-			v.ForwardConfig = &types.ForwardActionConfig{TargetGroupStickinessConfig: &types.TargetGroupStickinessConfig{Enabled: aws.Bool(false)}}
+			sticky := &types.TargetGroupStickinessConfig{Enabled: aws.Bool(a.Sticky.Enabled)}
+			if a.Sticky.Seconds > 0 {
+				sticky.DurationSeconds = aws.Int32(int32(a.Sticky.Seconds))
+			}
+			v.ForwardConfig = &types.ForwardActionConfig{TargetGroupStickinessConfig: sticky}
 			for _, g := range a.Groups {
 				v.ForwardConfig.TargetGroups = append(v.ForwardConfig.TargetGroups, types.TargetGroupTuple{TargetGroupArn: aws.String(g.ARN), Weight: aws.Int32(int32(g.Weight))})
 			}

@@ -3,6 +3,7 @@ package elb
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/lotse-project/lotse/internal/awswire"
 )
@@ -26,8 +27,8 @@ func (a attribute[T]) of(r T) string {
 	return a.get(r)
 }
 
-// setAttributes changes the attributes given, all or none.
-func setAttributes[T any](known []attribute[T], r *T, given [][2]string) error {
+// setAttributes changes the attributes given, all or none. check judges them together; nil: they always fit.
+func setAttributes[T any](known []attribute[T], r *T, given [][2]string, check func(T) *awswire.Error) error {
 	if len(given) == 0 {
 		return invalid("Attributes must be specified")
 	}
@@ -52,6 +53,11 @@ func setAttributes[T any](known []attribute[T], r *T, given [][2]string) error {
 		}
 		seen[key] = true
 	}
+	if check != nil {
+		if err := check(next); err != nil {
+			return err
+		}
+	}
 	*r = next
 	return nil
 }
@@ -63,6 +69,14 @@ func between(key, value string, low, high int) (int, *awswire.Error) {
 		return 0, invalid("'%s' value '%s' must be between '%d-%d' inclusive", key, value, low, high)
 	}
 	return n, nil
+}
+
+// oneOf parses an attribute that is one of some words.
+func oneOf(key, value string, words ...string) (string, *awswire.Error) {
+	if !slices.Contains(words, value) {
+		return "", invalid("'%s' value '%s' must be one of '%s'", key, value, strings.Join(words, ", "))
+	}
+	return value, nil
 }
 
 func boolean(key, value string) (bool, *awswire.Error) {

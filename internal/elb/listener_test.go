@@ -59,7 +59,7 @@ func TestCreateListener_Refusals(t *testing.T) {
 		{"login", "InvalidLoadBalancerAction", "", in(func(i *elb.CreateListenerInput) {
 			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumAuthenticateOidc}}
 		})},
-		{"sticky groups", "InvalidConfigurationRequest", "", in(func(i *elb.CreateListenerInput) {
+		{"sticky groups", "ValidationError", "", in(func(i *elb.CreateListenerInput) {
 			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumForward, ForwardConfig: &types.ForwardActionConfig{
 				TargetGroups:                []types.TargetGroupTuple{{TargetGroupArn: g.TargetGroupArn}},
 				TargetGroupStickinessConfig: &types.TargetGroupStickinessConfig{Enabled: aws.Bool(true)}}}}

@@ -50,7 +50,7 @@ func (s *Service) ModifyListenerAttributes(ctx context.Context, in *elb.ModifyLi
 		if err != nil {
 			return err
 		}
-		if err := setAttributes(listenerAttributes, &o.Val, given); err != nil {
+		if err := setAttributes(listenerAttributes, &o.Val, given, nil); err != nil {
 			return err
 		}
 		out.Attributes = listenerAttributeViews(o.Val)

@@ -83,7 +83,7 @@ func (s *Service) ModifyLoadBalancerAttributes(ctx context.Context, in *elb.Modi
 		if err != nil {
 			return err
 		}
-		if err := setAttributes(balancerAttributes, &o.Val, given); err != nil {
+		if err := setAttributes(balancerAttributes, &o.Val, given, nil); err != nil {
 			return err
 		}
 		out.Attributes = balancerAttributeViews(o.Val)

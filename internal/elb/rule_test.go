@@ -196,3 +196,25 @@ func TestSetRulePriorities_AllOrNone(t *testing.T) {
 		t.Errorf("priorities %v", got)
 	}
 }
+
+func TestForward_GroupStickiness(t *testing.T) {
+	b := newBench(t)
+	one, two := b.targetGroup("one"), b.targetGroup("two")
+	lb := b.balancer("web").LoadBalancerArn
+	with := func(st *types.TargetGroupStickinessConfig) types.Action {
+		return types.Action{Type: types.ActionTypeEnumForward, ForwardConfig: &types.ForwardActionConfig{TargetGroupStickinessConfig: st,
+			TargetGroups: []types.TargetGroupTuple{{TargetGroupArn: one.TargetGroupArn}, {TargetGroupArn: two.TargetGroupArn, Weight: aws.Int32(0)}}}}
+	}
+	for name, st := range map[string]*types.TargetGroupStickinessConfig{
+		"no duration": {Enabled: aws.Bool(true)}, "0": {Enabled: aws.Bool(true), DurationSeconds: aws.Int32(0)}, "too long": {DurationSeconds: aws.Int32(604801)},
+	} {
+		_, err := b.CreateListener(b.ctx, &elb.CreateListenerInput{LoadBalancerArn: lb, Port: aws.Int32(80), Protocol: types.ProtocolEnumHttp, DefaultActions: []types.Action{with(st)}})
+		wantError(t, name, err, "ValidationError", "")
+	}
+	for i, st := range []*types.TargetGroupStickinessConfig{{Enabled: aws.Bool(true), DurationSeconds: aws.Int32(604800)}, {Enabled: aws.Bool(false), DurationSeconds: aws.Int32(1)}, {Enabled: aws.Bool(false)}} {
+		got := b.listener(lb, int32(80+i), with(st)).DefaultActions[0].ForwardConfig.TargetGroupStickinessConfig
+		if *got.Enabled != *st.Enabled || aws.ToInt32(got.DurationSeconds) != aws.ToInt32(st.DurationSeconds) {
+			t.Errorf("given %v %v, shown %v %v", *st.Enabled, aws.ToInt32(st.DurationSeconds), *got.Enabled, aws.ToInt32(got.DurationSeconds))
+		}
+	}
+}

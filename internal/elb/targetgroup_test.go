@@ -1,6 +1,7 @@
 package elb
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -80,7 +81,22 @@ func TestTargetGroupAttributes(t *testing.T) {
 		t.Error(err)
 	}
 	wantError(t, "range", set("deregistration_delay.timeout_seconds", "3601"), "ValidationError", "'deregistration_delay.timeout_seconds' value '3601' must be between '0-3600' inclusive")
-	wantError(t, "sticky", set("stickiness.enabled", "true"), "InvalidConfigurationRequest", "")
+	wantError(t, "not acted on", set("load_balancing.cross_zone.enabled", "false"), "InvalidConfigurationRequest", "")
+	wantError(t, "no boolean", set("stickiness.enabled", "yes"), "ValidationError", "")
+	wantError(t, "type", set("stickiness.type", "source_ip"), "ValidationError", "")
+	wantError(t, "duration", set("stickiness.lb_cookie.duration_seconds", "604801"), "ValidationError", "'stickiness.lb_cookie.duration_seconds' value '604801' must be between '1-604800' inclusive")
+	for _, name := range []string{"AWSALB", "AWSALBAPP-0", "AWSALBTGx", "a b", "a=b"} {
+		wantError(t, name, set("stickiness.app_cookie.cookie_name", name), "ValidationError", "")
+	}
+	for _, kv := range [][2]string{{"stickiness.enabled", "true"}, {"stickiness.lb_cookie.duration_seconds", "7"}, {"stickiness.app_cookie.duration_seconds", "8"}} {
+		if err := set(kv[0], kv[1]); err != nil {
+			t.Error(err)
+		}
+	}
+	wantError(t, "no name", set("stickiness.type", "app_cookie"), "ValidationError", "")
+	if err := errors.Join(set("stickiness.app_cookie.cookie_name", "SESSION"), set("stickiness.type", "app_cookie")); err != nil {
+		t.Error(err)
+	}
 	for _, a := range must(b.DescribeTargetGroupAttributes(b.ctx, &elb.DescribeTargetGroupAttributesInput{TargetGroupArn: g.TargetGroupArn}))(t).Attributes {
 		if *a.Key == delayKey && *a.Value != "0" {
 			t.Errorf("%s = %s, want 0", *a.Key, *a.Value)

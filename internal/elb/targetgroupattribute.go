@@ -1,8 +1,10 @@
 package elb
 
 import (
+	"cmp"
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -13,7 +15,12 @@ import (
 	"github.com/lotse-project/lotse/internal/store"
 )
 
-const delayKey = "deregistration_delay.timeout_seconds"
+const (
+	delayKey        = "deregistration_delay.timeout_seconds"
+	stickyKey       = "stickiness.enabled"
+	stickyTypeKey   = "stickiness.type"
+	stickyCookieKey = "stickiness.app_cookie.cookie_name"
+)
 
 // groupAttributes are those of target groups of type ip behind application load balancers, with
 // AWS's defaults. Source: ALB user guide, target group attributes; ELBv2 API, TargetGroupAttribute.
@@ -27,11 +34,23 @@ var groupAttributes = []attribute[state.TargetGroup]{
 	{key: "load_balancing.algorithm.type", value: "round_robin"},
 	{key: "load_balancing.cross_zone.enabled", value: "use_load_balancer_configuration"},
 	{key: "slow_start.duration_seconds", value: "0"},
-	{key: "stickiness.app_cookie.cookie_name"},
-	{key: "stickiness.app_cookie.duration_seconds", value: "86400"},
-	{key: "stickiness.enabled", value: "false"},
-	{key: "stickiness.lb_cookie.duration_seconds", value: "86400"},
-	{key: "stickiness.type", value: "lb_cookie"},
+	{key: stickyCookieKey, get: func(g state.TargetGroup) string { return g.Stickiness.Cookie },
+		set: func(g *state.TargetGroup, v string) *awswire.Error {
+			g.Stickiness.Cookie = v
+			return checkCookieName(v)
+		}},
+	stickySeconds("stickiness.app_cookie.duration_seconds", func(s *state.Stickiness) *int { return &s.ApplicationSeconds }),
+	{key: stickyKey, get: func(g state.TargetGroup) string { return strconv.FormatBool(g.Stickiness.Enabled) },
+		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+			g.Stickiness.Enabled, err = boolean(stickyKey, v)
+			return err
+		}},
+	stickySeconds("stickiness.lb_cookie.duration_seconds", func(s *state.Stickiness) *int { return &s.BalancerSeconds }),
+	{key: stickyTypeKey, get: func(g state.TargetGroup) string { return cmp.Or(g.Stickiness.Type, "lb_cookie") },
+		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+			g.Stickiness.Type, err = oneOf(stickyTypeKey, v, "lb_cookie", "app_cookie")
+			return err
+		}},
 	{key: "target_group_health.dns_failover.minimum_healthy_targets.count", value: "1"},
 	{key: "target_group_health.dns_failover.minimum_healthy_targets.percentage", value: "off"},
 	{key: "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", value: "1"},
@@ -61,7 +80,7 @@ func (s *Service) ModifyTargetGroupAttributes(ctx context.Context, in *elb.Modif
 		if err != nil {
 			return err
 		}
-		if err := setAttributes(groupAttributes, &o.Val, given); err != nil {
+		if err := setAttributes(groupAttributes, &o.Val, given, checkGroupAttributes); err != nil {
 			return err
 		}
 		out.Attributes = groupAttributeViews(o.Val)
@@ -71,6 +90,39 @@ func (s *Service) ModifyTargetGroupAttributes(ctx context.Context, in *elb.Modif
 }
 
 // Private
+
+// stickySeconds is an attribute for the duration of a kind of stickiness.
+func stickySeconds(key string, of func(*state.Stickiness) *int) attribute[state.TargetGroup] {
+	return attribute[state.TargetGroup]{key: key,
+		get: func(g state.TargetGroup) string {
+			return strconv.Itoa(cmp.Or(*of(&g.Stickiness), state.DefaultStickiness))
+		},
+		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+			*of(&g.Stickiness), err = between(key, v, 1, maxSticky)
+			return err
+		}}
+}
+
+// checkCookieName: the balancer's own names are taken. Source: ALB user guide, sticky sessions.
+func checkCookieName(v string) *awswire.Error {
+	if v != "" && (!headerRE.MatchString(v) || len(v) > 256) {
+		return invalid("'%s' value '%s' is not a valid cookie name", stickyCookieKey, v)
+	}
+	for _, taken := range []string{"AWSALB", "AWSALBAPP", "AWSALBTG"} {
+		if strings.HasPrefix(v, taken) {
+			return invalid("'%s' value '%s' must not begin with '%s', which is reserved", stickyCookieKey, v, taken)
+		}
+	}
+	return nil
+}
+
+// checkGroupAttributes judges what must go together.
+func checkGroupAttributes(g state.TargetGroup) *awswire.Error {
+	if st := g.Stickiness; st.Enabled && st.Type == "app_cookie" && st.Cookie == "" {
+		return invalid("'%s' must be specified for stickiness of the type 'app_cookie'", stickyCookieKey)
+	}
+	return nil
+}
 
 func groupAttributeViews(g state.TargetGroup) (out []types.TargetGroupAttribute) {
 	for _, a := range groupAttributes {

@@ -50,7 +50,7 @@ func (w *worker) apply(ctx context.Context, s *lbconfig.Snapshot) error {
 	users := groupUsers(s)
 	for arn, g := range w.groups {
 		if g.conf.ARN == "" {
-			g.eligible.Store(new([]*member))
+			g.eligible.Store(&roster{})
 			delete(w.groups, arn)
 		}
 		for _, m := range g.members {
@@ -213,8 +213,7 @@ func (g *group) publishLocked() {
 			g.members[t.Addr].cut.Store(false)
 		}
 	}
-	list = routable(list)
-	g.eligible.Store(&list)
+	g.eligible.Store(&roster{members: routable(list), sticky: g.conf.Stickiness})
 }
 
 // settleLocked makes a member that stays act on its configuration: drained or examined.

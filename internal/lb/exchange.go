@@ -19,6 +19,7 @@ type exchange struct {
 	rule     *rule
 	member   atomic.Pointer[member] // claimed; the conns' sweeper reads it
 	up       *upstream
+	session  bool // the client brought a cookie that binds it to a target
 	// What the target is asked: the Host value, and path and query.
 	host, url string
 	cancel    context.CancelCauseFunc

@@ -109,7 +109,7 @@ func TestRoute_AllocatesNothing(t *testing.T) {
 	header := http.Header{"User-Agent": {"Mozilla Chrome/1"}}
 	g := newGroup("tg")
 	m := &member{group: g}
-	g.eligible.Store(&[]*member{m})
+	g.eligible.Store(&roster{members: []*member{m}})
 	sp := newSpread([]*group{g, g}, []int{3, 1})
 	if n := testing.AllocsPerRun(100, func() {
 		q := question{host: "www.example.com", path: normalPath("/v1/users?x=y"), query: "a=b&X=y1", method: "GET", header: header, peer: netip.MustParseAddr("10.1.2.3")}

@@ -34,12 +34,13 @@ type proxy struct {
 	trace    ring
 	held     atomic.Int64
 	retiring atomic.Bool // answers end their connections
+	jar      *jar
 	forward  *httputil.ReverseProxy
 	log      *slog.Logger
 }
 
 func newProxy(l *slog.Logger) *proxy {
-	p := &proxy{conns: newConns(), log: l}
+	p := &proxy{conns: newConns(), jar: randomJar(), log: l}
 	p.table.Store(&table{})
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:        p.rewrite,
@@ -98,7 +99,7 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 			replyPage(w, http.StatusInternalServerError)
 			return
 		}
-		if p.claim(x) {
+		if p.claim(r, x) {
 			p.send(w, r, x)
 			return
 		}
@@ -112,12 +113,18 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 // Private
 
 // claim chooses a group and a target and counts the request in there.
-func (p *proxy) claim(x *exchange) bool {
-	g := x.rule.act.forward.pick()
+func (p *proxy) claim(r *http.Request, x *exchange) bool {
+	g := p.stuckGroup(r, x)
+	if g == nil {
+		g = x.rule.act.forward.pick()
+	}
 	if g == nil {
 		return false
 	}
-	m := g.claim()
+	m := p.claimStuck(r, x, g)
+	if m == nil {
+		m = g.claim()
+	}
 	if m == nil {
 		return false
 	}
@@ -170,6 +177,7 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 func (p *proxy) answered(resp *http.Response) error {
 	x := exchangeOf(resp.Request.Context())
 	x.answered, x.status = resp.StatusCode, resp.StatusCode
+	p.stick(x, resp)
 	x.record(resp.Request, 0)
 	return nil
 }

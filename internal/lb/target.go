@@ -11,7 +11,8 @@ import (
 // group is a target group. It lives as long as snapshots name it, so that turns and counts go on across them.
 type group struct {
 	arn      string
-	eligible atomic.Pointer[[]*member] // who may get requests; never nil
+	hash     [16]byte               // names it in cookies
+	eligible atomic.Pointer[roster] // never nil
 	next     atomic.Uint64
 	requests counters
 
@@ -22,9 +23,15 @@ type group struct {
 }
 
 func newGroup(arn string) *group {
-	g := &group{arn: arn, members: map[netip.AddrPort]*member{}}
-	g.eligible.Store(new([]*member))
+	g := &group{arn: arn, hash: groupHash(arn), members: map[netip.AddrPort]*member{}}
+	g.eligible.Store(&roster{})
 	return g
+}
+
+// roster is who may get requests, and how they are chosen. It is immutable.
+type roster struct {
+	members []*member
+	sticky  lbconfig.Stickiness
 }
 
 // member is a target of one group. Health, draining and open requests belong to the pair: the same address in two
@@ -54,7 +61,7 @@ type member struct {
 // claim sees closed, and finds a list without the member, or the drain sees the claim.
 func (g *group) claim() *member {
 	for {
-		list := *g.eligible.Load()
+		list := g.eligible.Load().members
 		if len(list) == 0 {
 			return nil
 		}
@@ -65,6 +72,22 @@ func (g *group) claim() *member {
 		}
 		m.release()
 	}
+}
+
+// claimAt is claim for the target at one address, nil if it is not eligible.
+func (g *group) claimAt(addr netip.AddrPort) *member {
+	for _, m := range g.eligible.Load().members {
+		if m.addr != addr {
+			continue
+		}
+		m.inflight.Add(1)
+		if !m.closed.Load() {
+			return m
+		}
+		m.release()
+		return nil
+	}
+	return nil
 }
 
 // release gives a claim back.

@@ -128,6 +128,11 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 		w.log.Warn("last known states of the targets are lost", "err", err)
 	}
 	w.memory = memory
+	if j, err := openJar(w.home.dir); err != nil {
+		w.log.Warn("cookies of stickiness end with this process: their key can't be kept", "err", err)
+	} else {
+		w.proxy.jar = j
+	}
 	beside.Go(func() { w.sweep(side) })
 	beside.Go(func() {
 		// The parent may be away: then the first snapshot is the one it reads when it is back, or one that is put.

@@ -40,6 +40,7 @@ const (
 	MaxRewrite         = 1024 // bytes of a rewrite's expression, or replacement
 	MaxWeight          = 999
 	MaxForwardGroups   = 5
+	MaxSticky          = 7 * 24 * time.Hour
 	DefaultIdleTimeout = 60 * time.Second
 )
 
@@ -136,10 +137,12 @@ type Parameter struct {
 
 // Action is one of Forward, FixedResponse, RedirectTo.
 type Action struct {
-	Type     string
-	Groups   []Weighted `json:",omitempty"`
-	Fixed    Fixed      `json:",omitzero"`
-	Redirect Redirect   `json:",omitzero"`
+	Type   string
+	Groups []Weighted `json:",omitempty"`
+	// Sticky is how long after its last request a client stays with the group it had. 0: it does not.
+	Sticky   time.Duration `json:",omitempty"`
+	Fixed    Fixed         `json:",omitzero"`
+	Redirect Redirect      `json:",omitzero"`
 }
 
 // Weighted is a target group with its share: Weight of the sum of weights, 0 to 999.
@@ -167,7 +170,21 @@ type TargetGroup struct {
 	Health    HealthCheck
 	// Deregistration is how long requests may stay open at a draining target; what is open then is cut.
 	Deregistration time.Duration
+	Stickiness     Stickiness `json:",omitzero"`
 	Targets        []Target
+}
+
+// The types of stickiness.
+const (
+	BalancerCookie    = "lb_cookie"  // AWSALB, from the first answer on
+	ApplicationCookie = "app_cookie" // AWSALBAPP, beside the cookie that the target sets
+)
+
+// Stickiness keeps a client at one target. Its zero value does not.
+type Stickiness struct {
+	Type     string        // BalancerCookie, ApplicationCookie, "": none
+	Cookie   string        `json:",omitempty"` // the target's; of ApplicationCookie
+	Duration time.Duration // since the client's last request
 }
 
 // HealthCheck says how targets are examined. Without Enabled all are served unexamined.

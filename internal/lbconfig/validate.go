@@ -52,6 +52,7 @@ func (v *validator) group(g *TargetGroup) {
 	if g.Deregistration < 0 || g.Deregistration > time.Hour {
 		v.bad(g.ARN, "deregistration delay %s: must be from 0 to 3600 s", g.Deregistration)
 	}
+	v.stickiness(g.ARN, g.Stickiness)
 	if g.Health.Enabled {
 		v.health(g.ARN, &g.Health)
 	}
@@ -66,6 +67,22 @@ func (v *validator) group(g *TargetGroup) {
 			v.bad(g.ARN, "target %s: Since is missing", t.Addr)
 		}
 		addrs[t.Addr] = true
+	}
+}
+
+func (v *validator) stickiness(arn string, s Stickiness) {
+	switch s.Type {
+	case "":
+		return
+	case BalancerCookie, ApplicationCookie:
+	default:
+		v.bad(arn, "stickiness %q: must be %s or %s", s.Type, BalancerCookie, ApplicationCookie)
+	}
+	if s.Duration < time.Second || s.Duration > MaxSticky {
+		v.bad(arn, "stickiness of %s: must be from 1 s to %s", s.Duration, MaxSticky)
+	}
+	if (s.Cookie != "") != (s.Type == ApplicationCookie) {
+		v.bad(arn, "stickiness %s with the cookie %q: only %s has one", s.Type, s.Cookie, ApplicationCookie)
 	}
 }
 
@@ -176,6 +193,9 @@ func (v *validator) rewrites(r *Rule) {
 }
 
 func (v *validator) action(arn string, a *Action) {
+	if a.Sticky != 0 && (a.Type != Forward || a.Sticky < time.Second || a.Sticky > MaxSticky) {
+		v.bad(arn, "%s sticky for %s: must be %s, and from 1 s to %s", a.Type, a.Sticky, Forward, MaxSticky)
+	}
 	switch a.Type {
 	case Forward:
 		if len(a.Groups) == 0 || len(a.Groups) > MaxForwardGroups {

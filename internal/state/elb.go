@@ -148,6 +148,7 @@ type Action struct {
 	Type     string
 	Order    int             `json:",omitempty"` // as given; 0: none
 	Groups   []WeightedGroup `json:",omitempty"` // of forward
+	Sticky   GroupStickiness `json:",omitzero"`  // of forward
 	Fixed    FixedResponse   `json:",omitzero"`
 	Redirect Redirect        `json:",omitzero"`
 }
@@ -156,6 +157,12 @@ type Action struct {
 type WeightedGroup struct {
 	ARN    string
 	Weight int
+}
+
+// A GroupStickiness keeps clients with the target group they had.
+type GroupStickiness struct {
+	Enabled bool
+	Seconds int // 1 to 604800; 0: none given
 }
 
 // A FixedResponse answers without a target.
@@ -181,9 +188,34 @@ type TargetGroup struct {
 	Port                int    // of targets registered without one
 	TargetType          string // ip
 	Health              HealthCheck
-	DeregistrationDelay int // seconds, 0 to 3600; default 300
+	DeregistrationDelay int        // seconds, 0 to 3600; default 300
+	Stickiness          Stickiness `json:",omitzero"`
 	CreatedAt           time.Time
 	Tags                map[string]string
+}
+
+// A Stickiness keeps clients at the target they had. In its zero value all is AWS's default.
+type Stickiness struct {
+	Enabled            bool
+	Type               string // lb_cookie, app_cookie; "": lb_cookie
+	Cookie             string // of app_cookie
+	BalancerSeconds    int    // 1 to 604800; 0: a day
+	ApplicationSeconds int    // as BalancerSeconds
+}
+
+// DefaultStickiness is how long clients stay at a target, in seconds. Source: ALB user guide, target group attributes.
+const DefaultStickiness = 86400
+
+// Duration is how long after its last request a client stays at its target, in seconds.
+func (s Stickiness) Duration() int {
+	seconds := s.BalancerSeconds
+	if s.Type == "app_cookie" {
+		seconds = s.ApplicationSeconds
+	}
+	if seconds == 0 {
+		return DefaultStickiness
+	}
+	return seconds
 }
 
 // A HealthCheck is how targets are examined.

@@ -169,6 +169,9 @@ func action(actions []state.Action, groups map[string]bool) lbconfig.Action {
 		if len(out.Groups) == 0 {
 			return unavailable
 		}
+		if a.Sticky.Enabled {
+			out.Sticky = time.Duration(a.Sticky.Seconds) * time.Second
+		}
 	case lbconfig.FixedResponse:
 		out.Fixed = lbconfig.Fixed(a.Fixed)
 	case lbconfig.RedirectTo:
@@ -184,6 +187,12 @@ func targetGroup(g group, strict bool) lbconfig.TargetGroup {
 		Health: lbconfig.HealthCheck{Enabled: true, Protocol: h.Protocol, Port: h.Port, Path: h.Path, Matcher: h.Matcher,
 			Interval: time.Duration(h.Interval) * time.Second, Timeout: time.Duration(h.Timeout) * time.Second,
 			Healthy: h.Healthy, Unhealthy: h.Unhealthy, Strict: strict},
+	}
+	if st := g.Stickiness; st.Enabled {
+		out.Stickiness = lbconfig.Stickiness{Type: lbconfig.BalancerCookie, Duration: time.Duration(st.Duration()) * time.Second}
+		if st.Type == lbconfig.ApplicationCookie {
+			out.Stickiness.Type, out.Stickiness.Cookie = st.Type, st.Cookie
+		}
 	}
 	for _, t := range g.targets {
 		if x, ok := targetOf(t); ok {
