@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -265,7 +266,28 @@ func (w *Workflow) lastLines(ctx context.Context, task string, n int32) []string
 
 // probe sends one request through the load balancer and asks which target answered it: only an
 // answer of our own revision is a success.
+//
+// A rule that was just made or changed is in force a moment later: till then the wrong answer is none.
 func (w *Workflow) probe(ctx context.Context, revision string, b Balancer) (url, said string, err error) {
+	for end := time.Now().Add(probeWithin); ; {
+		url, said, err = w.ask(ctx, revision, b)
+		var f *Failure
+		if !errors.As(err, &f) || time.Now().After(end) {
+			return url, said, err
+		}
+		select {
+		case <-ctx.Done():
+			return url, said, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// probeWithin is how long a rule may take to be in force.
+const probeWithin = 5 * time.Second
+
+// ask is one probe.
+func (w *Workflow) ask(ctx context.Context, revision string, b Balancer) (url, said string, err error) {
 	at, host := b.DNSName+":80", b.DNSName
 	if w.Local != nil {
 		if at, err = w.Local.Front(ctx); err != nil {
