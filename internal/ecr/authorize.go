@@ -11,9 +11,14 @@ import (
 )
 
 // Authorize implements oci.Authorizer: a token of GetAuthorizationToken opens the repositories of its account, in all
-// regions, and imported images for pulling.
+// regions, and imported images for pulling; an address of GetDownloadUrlForLayer opens one layer.
 func (s *Service) Authorize(r *http.Request, repo string, action oci.Action) error {
 	user, password, given := r.BasicAuth()
+	if !given {
+		if signed, err := s.signedURL(r, repo, action); signed || err != nil {
+			return err
+		}
+	}
 	if !given || user == "" && password == "" { // without a login, skopeo sends two empty strings
 		if s.o.OpenMirror && action == oci.Pull && oci.IsMirror(repo) && local(r) {
 			return nil

@@ -88,7 +88,7 @@ func New(o Options) *Service {
 // API lists the operations.
 func (s *Service) API() *awswire.API {
 	// Source: ECR service model: awsJson1.1, target prefix AmazonEC2ContainerRegistry_V20150921.
-	a := &awswire.API{SigningName: "ecr", Protocol: awswire.JSON11, Target: "AmazonEC2ContainerRegistry_V20150921"}
+	a := &awswire.API{SigningName: "ecr", Protocol: awswire.JSON11, Target: "AmazonEC2ContainerRegistry_V20150921", MaxBody: maxBody}
 	awswire.Handle(a, s.CreateRepository)
 	awswire.Handle(a, s.DescribeRepositories)
 	awswire.Handle(a, s.DeleteRepository)
@@ -100,6 +100,10 @@ func (s *Service) API() *awswire.API {
 	awswire.Handle(a, s.BatchDeleteImage)
 	awswire.Handle(a, s.BatchCheckLayerAvailability)
 	awswire.Handle(a, s.PutImage)
+	awswire.Handle(a, s.InitiateLayerUpload)
+	awswire.Handle(a, s.UploadLayerPart)
+	awswire.Handle(a, s.CompleteLayerUpload)
+	awswire.Handle(a, s.GetDownloadUrlForLayer)
 	awswire.Handle(a, s.TagResource)
 	awswire.Handle(a, s.UntagResource)
 	awswire.Handle(a, s.ListTagsForResource)

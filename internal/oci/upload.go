@@ -99,17 +99,16 @@ func (g *Registry) newUpload(ctx context.Context, repo string) (id string, u *up
 	return id, u, nil
 }
 
-// findUpload returns the upload that the path names, locked and open.
-func (g *Registry) findUpload(c *call) (*upload, error) {
-	ctx := c.r.Context()
-	err := g.o.Records.Upload(ctx, c.repo, c.arg)
+// findUpload returns the upload of a repository, locked and open.
+func (g *Registry) findUpload(ctx context.Context, repo, id string) (*upload, error) {
+	err := g.o.Records.Upload(ctx, repo, id)
 	if errors.Is(err, ErrNotFound) {
-		return nil, errUploadUnknown(c.arg)
+		return nil, errUploadUnknown(id)
 	}
 	if err != nil {
 		return nil, err
 	}
-	u, ok := g.uploads.acquire(c.arg)
+	u, ok := g.uploads.acquire(id)
 	if !ok {
 		return nil, errBusy
 	}
@@ -117,21 +116,21 @@ func (g *Registry) findUpload(c *call) (*upload, error) {
 	if u.w != nil {
 		return u, nil
 	}
-	u.w, err = g.o.Blobs.Resume(ctx, c.repo, c.arg)
+	u.w, err = g.o.Blobs.Resume(ctx, repo, id)
 	if err == nil {
 		return u, nil
 	}
 	u.Unlock()
-	g.uploads.drop(c.arg)
+	g.uploads.drop(id)
 	if errors.Is(err, ErrNotFound) {
-		_ = g.o.Records.DeleteUpload(ctx, c.repo, c.arg)
-		return nil, errUploadUnknown(c.arg)
+		_ = g.o.Records.DeleteUpload(ctx, repo, id)
+		return nil, errUploadUnknown(id)
 	}
 	return nil, err
 }
 
 func (g *Registry) uploadStatus(c *call) error {
-	u, err := g.findUpload(c)
+	u, err := g.findUpload(c.r.Context(), c.repo, c.arg)
 	if err != nil {
 		return err
 	}
@@ -141,7 +140,7 @@ func (g *Registry) uploadStatus(c *call) error {
 }
 
 func (g *Registry) patchUpload(c *call) error {
-	u, err := g.findUpload(c)
+	u, err := g.findUpload(c.r.Context(), c.repo, c.arg)
 	if err != nil {
 		return err
 	}
@@ -154,7 +153,7 @@ func (g *Registry) patchUpload(c *call) error {
 }
 
 func (g *Registry) putUpload(c *call) error {
-	u, err := g.findUpload(c)
+	u, err := g.findUpload(c.r.Context(), c.repo, c.arg)
 	if err != nil {
 		return err
 	}
@@ -163,7 +162,7 @@ func (g *Registry) putUpload(c *call) error {
 }
 
 func (g *Registry) cancelUpload(c *call) error {
-	u, err := g.findUpload(c)
+	u, err := g.findUpload(c.r.Context(), c.repo, c.arg)
 	if err != nil {
 		return err
 	}
@@ -208,14 +207,19 @@ func (g *Registry) receive(c *call, id string, u *upload) error {
 			return &Error{Status: 416, Code: "RANGE_INVALID", Message: fmt.Sprintf("the upload has %d bytes; the chunk says that it is %s", u.w.Offset(), cr)}
 		}
 	}
+	return g.appendTo(c.r.Context(), c.repo, id, u, c.r.Body, c.r.ContentLength)
+}
+
+// appendTo takes the next bytes of an upload; size is how many there are, -1 if nobody knows. The upload is locked.
+func (g *Registry) appendTo(ctx context.Context, repo, id string, u *upload, r io.Reader, size int64) error {
 	if err := g.room(); err != nil {
 		return err
 	}
 	left := g.o.MaxBlob - u.w.Offset()
-	if c.r.ContentLength > left {
+	if size > left {
 		return errSize("the blob", g.o.MaxBlob)
 	}
-	n, err := io.Copy(u.w, io.LimitReader(c.r.Body, left+1))
+	n, err := io.Copy(u.w, io.LimitReader(r, left+1))
 	u.used = g.o.Now()
 	if err != nil {
 		// What came counts; the next request opens the upload anew and sees how much it was.
@@ -224,7 +228,7 @@ func (g *Registry) receive(c *call, id string, u *upload) error {
 		return fmt.Errorf("upload %s: %w", id, err)
 	}
 	if n > left {
-		return errors.Join(errSize("the blob", g.o.MaxBlob), g.abandon(c.r.Context(), c.repo, id, u))
+		return errors.Join(errSize("the blob", g.o.MaxBlob), g.abandon(ctx, repo, id, u))
 	}
 	return nil
 }
@@ -254,7 +258,7 @@ func (g *Registry) commitUpload(ctx context.Context, repo, id string, u *upload,
 	if err := u.w.Commit(ctx, d); err != nil {
 		aerr := g.abandon(ctx, repo, id, u)
 		if errors.Is(err, ErrDigestMismatch) {
-			return b, errors.Join(errDigest("%v", err), aerr)
+			return b, errors.Join(errDigest("%v", err), ErrDigestMismatch, aerr)
 		}
 		return b, errors.Join(err, aerr)
 	}

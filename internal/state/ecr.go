@@ -79,7 +79,10 @@ type Layer struct {
 }
 
 // A LayerUpload is a layer on its way.
-type LayerUpload struct{ At time.Time } // when it began
+type LayerUpload struct {
+	At    time.Time // when it began
+	Short bool      `json:",omitempty"` // its last part, through the API, is too small to be followed by another
+}
 
 // RepositoryImages are the images and layers of a repository: the prefix of their keys.
 func RepositoryImages(repo string) string { return repo + "@" }
