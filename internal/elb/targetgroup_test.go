@@ -82,6 +82,27 @@ func TestTargetGroupAttributes(t *testing.T) {
 	}
 	wantError(t, "range", set("deregistration_delay.timeout_seconds", "3601"), "ValidationError", "'deregistration_delay.timeout_seconds' value '3601' must be between '0-3600' inclusive")
 	wantError(t, "not acted on", set("load_balancing.cross_zone.enabled", "false"), "InvalidConfigurationRequest", "")
+	for k, bad := range map[string]string{"load_balancing.algorithm.type": "random", "slow_start.duration_seconds": "29", "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "0",
+		"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "101"} {
+		wantError(t, k, set(k, bad), "ValidationError", "")
+	}
+	for k, bad := range map[string]string{"load_balancing.algorithm.anomaly_mitigation": "on", "target_group_health.dns_failover.minimum_healthy_targets.count": "2",
+		"target_group_health.dns_failover.minimum_healthy_targets.percentage": "50", "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "2"} {
+		wantError(t, k, set(k, bad), "InvalidConfigurationRequest", "")
+	}
+	for _, kv := range [][2]string{{"slow_start.duration_seconds", "30"}, {"load_balancing.algorithm.type", "round_robin"}, {"target_group_health.dns_failover.minimum_healthy_targets.count", "off"},
+		{"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "2"}, {"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "50"}} {
+		if err := set(kv[0], kv[1]); err != nil {
+			t.Error(err)
+		}
+		if got := b.groupAttribute(g.TargetGroupArn, kv[0]); got != kv[1] {
+			t.Errorf("%s = %s, want %s", kv[0], got, kv[1])
+		}
+	}
+	wantError(t, "slow start with another algorithm", set("load_balancing.algorithm.type", "weighted_random"), "InvalidConfigurationRequest", "")
+	if err := errors.Join(set("slow_start.duration_seconds", "0"), set("load_balancing.algorithm.type", "weighted_random")); err != nil {
+		t.Error(err)
+	}
 	wantError(t, "no boolean", set("stickiness.enabled", "yes"), "ValidationError", "")
 	wantError(t, "type", set("stickiness.type", "source_ip"), "ValidationError", "")
 	wantError(t, "duration", set("stickiness.lb_cookie.duration_seconds", "604801"), "ValidationError", "'stickiness.lb_cookie.duration_seconds' value '604801' must be between '1-604800' inclusive")
@@ -102,6 +123,16 @@ func TestTargetGroupAttributes(t *testing.T) {
 			t.Errorf("%s = %s, want 0", *a.Key, *a.Value)
 		}
 	}
+}
+
+func (b *bench) groupAttribute(group *string, key string) string {
+	b.t.Helper()
+	for _, a := range must(b.DescribeTargetGroupAttributes(b.ctx, &elb.DescribeTargetGroupAttributesInput{TargetGroupArn: group}))(b.t).Attributes {
+		if *a.Key == key {
+			return *a.Value
+		}
+	}
+	return ""
 }
 
 // health is the state and reason of the group's targets by address.

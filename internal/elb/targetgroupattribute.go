@@ -17,10 +17,18 @@ import (
 
 const (
 	delayKey        = "deregistration_delay.timeout_seconds"
+	algorithmKey    = "load_balancing.algorithm.type"
+	slowStartKey    = "slow_start.duration_seconds"
+	failoverKey     = "target_group_health.dns_failover.minimum_healthy_targets.count"
+	minHealthyKey   = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count"
+	minPercentKey   = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage"
 	stickyKey       = "stickiness.enabled"
 	stickyTypeKey   = "stickiness.type"
 	stickyCookieKey = "stickiness.app_cookie.cookie_name"
 )
+
+// roundRobin is the algorithm of a new group.
+const roundRobin = "round_robin"
 
 // groupAttributes are those of target groups of type ip behind application load balancers, with
 // AWS's defaults. Source: ALB user guide, target group attributes; ELBv2 API, TargetGroupAttribute.
@@ -31,9 +39,20 @@ var groupAttributes = []attribute[state.TargetGroup]{
 			return err
 		}},
 	{key: "load_balancing.algorithm.anomaly_mitigation", value: "off"},
-	{key: "load_balancing.algorithm.type", value: "round_robin"},
+	{key: algorithmKey, get: func(g state.TargetGroup) string { return cmp.Or(g.Algorithm, roundRobin) },
+		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+			g.Algorithm, err = oneOf(algorithmKey, v, roundRobin, "least_outstanding_requests", "weighted_random")
+			return err
+		}},
 	{key: "load_balancing.cross_zone.enabled", value: "use_load_balancer_configuration"},
-	{key: "slow_start.duration_seconds", value: "0"},
+	{key: slowStartKey, get: func(g state.TargetGroup) string { return strconv.Itoa(g.SlowStart) },
+		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+			g.SlowStart = 0
+			if v != "0" {
+				g.SlowStart, err = between(slowStartKey, v, 30, 900)
+			}
+			return err
+		}},
 	{key: stickyCookieKey, get: func(g state.TargetGroup) string { return g.Stickiness.Cookie },
 		set: func(g *state.TargetGroup, v string) *awswire.Error {
 			g.Stickiness.Cookie = v
@@ -51,10 +70,37 @@ var groupAttributes = []attribute[state.TargetGroup]{
 			g.Stickiness.Type, err = oneOf(stickyTypeKey, v, "lb_cookie", "app_cookie")
 			return err
 		}},
-	{key: "target_group_health.dns_failover.minimum_healthy_targets.count", value: "1"},
+	// No zone is ever left, so that off is the truth; 1, AWS's default, is what every group shows.
+	{key: failoverKey, get: func(g state.TargetGroup) string {
+		if g.NoFailover {
+			return "off"
+		}
+		return "1"
+	}, set: func(g *state.TargetGroup, v string) *awswire.Error {
+		if v != "1" && v != "off" {
+			return unfit("Lotse does not act on the attribute '%s' yet: it accepts '1' and 'off' only, not '%s'.", failoverKey, v)
+		}
+		g.NoFailover = v == "off"
+		return nil
+	}},
 	{key: "target_group_health.dns_failover.minimum_healthy_targets.percentage", value: "off"},
-	{key: "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", value: "1"},
-	{key: "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", value: "off"},
+	{key: minHealthyKey, get: func(g state.TargetGroup) string { return strconv.Itoa(max(g.MinHealthy, 1)) },
+		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+			g.MinHealthy, err = between(minHealthyKey, v, 1, maxTargets)
+			return err
+		}},
+	{key: minPercentKey, get: func(g state.TargetGroup) string {
+		if g.MinHealthyPercent == 0 {
+			return "off"
+		}
+		return strconv.Itoa(g.MinHealthyPercent)
+	}, set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+		g.MinHealthyPercent = 0
+		if v != "off" {
+			g.MinHealthyPercent, err = between(minPercentKey, v, 1, 100)
+		}
+		return err
+	}},
 }
 
 // DescribeTargetGroupAttributes shows all attributes.
@@ -120,6 +166,14 @@ func checkCookieName(v string) *awswire.Error {
 func checkGroupAttributes(g state.TargetGroup) *awswire.Error {
 	if st := g.Stickiness; st.Enabled && st.Type == "app_cookie" && st.Cookie == "" {
 		return invalid("'%s' must be specified for stickiness of the type 'app_cookie'", stickyCookieKey)
+	}
+	// Source: ALB user guide, slow start mode.
+	if g.SlowStart > 0 && cmp.Or(g.Algorithm, roundRobin) != roundRobin {
+		return unfit("'%s' can't be used with the algorithm '%s'", slowStartKey, g.Algorithm)
+	}
+	// Source: ALB user guide, target group health: failover comes with or before routing to unhealthy targets.
+	if !g.NoFailover && g.MinHealthy > 1 {
+		return unfit("'%s' must be greater than or equal to '%s'", failoverKey, minHealthyKey)
 	}
 	return nil
 }

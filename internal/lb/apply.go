@@ -213,7 +213,8 @@ func (g *group) publishLocked() {
 			g.members[t.Addr].cut.Store(false)
 		}
 	}
-	g.eligible.Store(&roster{members: routable(list), sticky: g.conf.Stickiness})
+	c := &g.conf
+	g.eligible.Store(&roster{members: routable(list, c.MinHealthy, c.MinHealthyPercent), sticky: c.Stickiness, algorithm: c.Algorithm, slow: c.SlowStart})
 }
 
 // settleLocked makes a member that stays act on its configuration: drained or examined.
@@ -310,6 +311,10 @@ func (w *worker) report(m *member, p *probe, r result) time.Duration {
 	m.health = old.observe(r, hc)
 	if old.state != m.health.state {
 		w.log.Info("target health", "group", m.group.arn, "target", m.addr.String(), "from", old.state, "to", m.health.state, "reason", m.health.text)
+		m.slowSince.Store(0)
+		if now := clock(); m.health.state == lbconfig.Healthy && m.group.startSlowlyLocked(m, now) {
+			m.slowSince.Store(max(int64(now), 1))
+		}
 		m.group.publishLocked()
 	}
 	if old.state != m.health.state || old.reason != m.health.reason || old.text != m.health.text {

@@ -165,6 +165,24 @@ func named(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, name) })
 }
 
+// holder is a target that holds requests, but not checks, until it is free.
+type holder struct {
+	addr          netip.AddrPort
+	arrived, free chan struct{}
+}
+
+func newHolder(t testing.TB) *holder {
+	h := &holder{arrived: make(chan struct{}, 64), free: make(chan struct{})}
+	h.addr = backend(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/health" {
+			h.arrived <- struct{}{}
+			<-h.free
+		}
+		io.WriteString(w, "held")
+	}))
+	return h
+}
+
 var loopback = netip.MustParseAddr("127.0.0.1")
 
 // site is one balancer at 127.0.0.1 whose only listener forwards to the group "tg".

@@ -28,12 +28,6 @@ func newGroup(arn string) *group {
 	return g
 }
 
-// roster is who may get requests, and how they are chosen. It is immutable.
-type roster struct {
-	members []*member
-	sticky  lbconfig.Stickiness
-}
-
 // member is a target of one group. Health, draining and open requests belong to the pair: the same address in two
 // groups is two members.
 type member struct {
@@ -42,7 +36,9 @@ type member struct {
 	inflight atomic.Int64 // claims not released
 	closed   atomic.Bool  // draining or gone: no new claims
 	cut      atomic.Bool  // its open requests have been cancelled, and whoever still comes is too
-	drained  func()       // called when the last claim of a closed member is released; must not block
+	// slowSince is when it began to start slowly, by clock; 0: it did not.
+	slowSince atomic.Int64
+	drained   func() // called when the last claim of a closed member is released; must not block
 	// upstreams by the ARN of the balancer that sends; replaced as a whole.
 	upstreams atomic.Pointer[map[string]*upstream]
 
@@ -61,11 +57,11 @@ type member struct {
 // claim sees closed, and finds a list without the member, or the drain sees the claim.
 func (g *group) claim() *member {
 	for {
-		list := g.eligible.Load().members
-		if len(list) == 0 {
+		r := g.eligible.Load()
+		if len(r.members) == 0 {
 			return nil
 		}
-		m := list[(g.next.Add(1)-1)%uint64(len(list))]
+		m := g.choose(r, clock())
 		m.inflight.Add(1)
 		if !m.closed.Load() {
 			return m
@@ -107,26 +103,4 @@ func (m *member) closeIdle() {
 	for _, u := range *m.upstreams.Load() {
 		u.transport.CloseIdleConnections()
 	}
-}
-
-// routable are the members that get requests: the healthy ones; if there are none, all unhealthy ones (AWS fails open);
-// unexamined ones always. New ones wait for their first success.
-// Source: ALB user guide, target group health checks.
-func routable(members []*member) []*member {
-	var good, bad []*member
-	for _, m := range members {
-		if m.conf.Draining {
-			continue
-		}
-		switch m.health.state {
-		case lbconfig.Healthy, lbconfig.Unavailable:
-			good = append(good, m)
-		case lbconfig.Unhealthy:
-			bad = append(bad, m)
-		}
-	}
-	if len(good) > 0 {
-		return good
-	}
-	return bad
 }

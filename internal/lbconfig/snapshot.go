@@ -41,6 +41,7 @@ const (
 	MaxWeight          = 999
 	MaxForwardGroups   = 5
 	MaxSticky          = 7 * 24 * time.Hour
+	MaxSlowStart       = 900 * time.Second
 	DefaultIdleTimeout = 60 * time.Second
 )
 
@@ -171,8 +172,21 @@ type TargetGroup struct {
 	// Deregistration is how long requests may stay open at a draining target; what is open then is cut.
 	Deregistration time.Duration
 	Stickiness     Stickiness `json:",omitzero"`
-	Targets        []Target
+	Algorithm      string     `json:",omitempty"` // "": RoundRobin
+	// SlowStart is how long the share of a target that has become healthy grows to the full one; with RoundRobin.
+	SlowStart time.Duration `json:",omitempty"`
+	// With fewer healthy targets than MinHealthy, or than MinHealthyPercent of all, unhealthy ones get requests too.
+	// 0 is one target, and no percentage.
+	MinHealthy, MinHealthyPercent int `json:",omitempty"`
+	Targets                       []Target
 }
+
+// The ways to choose a target.
+const (
+	RoundRobin       = "round_robin"
+	LeastOutstanding = "least_outstanding_requests" // the one with the fewest requests in flight
+	WeightedRandom   = "weighted_random"
+)
 
 // The types of stickiness.
 const (

@@ -53,6 +53,17 @@ func (v *validator) group(g *TargetGroup) {
 		v.bad(g.ARN, "deregistration delay %s: must be from 0 to 3600 s", g.Deregistration)
 	}
 	v.stickiness(g.ARN, g.Stickiness)
+	switch g.Algorithm {
+	case "", RoundRobin, LeastOutstanding, WeightedRandom:
+	default:
+		v.bad(g.ARN, "algorithm %q: must be %s, %s or %s", g.Algorithm, RoundRobin, LeastOutstanding, WeightedRandom)
+	}
+	if g.SlowStart < 0 || g.SlowStart > MaxSlowStart || g.SlowStart > 0 && g.Algorithm != "" && g.Algorithm != RoundRobin {
+		v.bad(g.ARN, "slow start of %s: must be at most %s, and with %s", g.SlowStart, MaxSlowStart, RoundRobin)
+	}
+	if g.MinHealthy < 0 || g.MinHealthyPercent < 0 || g.MinHealthyPercent > 100 {
+		v.bad(g.ARN, "at least %d and %d %% healthy: must be a number and a percentage", g.MinHealthy, g.MinHealthyPercent)
+	}
 	if g.Health.Enabled {
 		v.health(g.ARN, &g.Health)
 	}

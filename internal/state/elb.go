@@ -190,6 +190,11 @@ type TargetGroup struct {
 	Health              HealthCheck
 	DeregistrationDelay int        // seconds, 0 to 3600; default 300
 	Stickiness          Stickiness `json:",omitzero"`
+	Algorithm           string     `json:",omitempty"` // round_robin, least_outstanding_requests, weighted_random; "": round_robin
+	SlowStart           int        `json:",omitempty"` // seconds, 30 to 900; 0: none
+	MinHealthy          int        `json:",omitempty"` // targets, below which unhealthy ones get requests too; 0: one
+	MinHealthyPercent   int        `json:",omitempty"` // as MinHealthy, of all targets; 0: off
+	NoFailover          bool       `json:",omitempty"` // no zone is left when its targets are unhealthy
 	CreatedAt           time.Time
 	Tags                map[string]string
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -274,4 +275,42 @@ func TestChain_StickinessFromTheAPI(t *testing.T) {
 			h = again
 		}
 	}
+}
+
+func TestChain_AlgorithmFromTheAPI(t *testing.T) {
+	c := newChain(t)
+	hold, held := make(chan struct{}), make(chan struct{}, 1)
+	one := c.group("one", says("idle"), func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.UserAgent(), "ELB-HealthChecker") {
+			return
+		}
+		select {
+		case held <- struct{}{}:
+		default:
+		}
+		<-hold
+	})
+	c.groupAttributes(one, "load_balancing.algorithm.type", "least_outstanding_requests")
+	c.listen(types.Action{Type: types.ActionTypeEnumForward, TargetGroupArn: &one})
+	c.apply()
+	var asking sync.WaitGroup
+	for busy := false; !busy; { // until one request is with the slow target: it may not be healthy at once
+		asking.Go(func() {
+			if resp, err := http.Get("http://127.0.0.1:" + strconv.Itoa(c.port)); err == nil {
+				resp.Body.Close()
+			}
+		})
+		select {
+		case <-held:
+			busy = true
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	for range 6 {
+		if got, _ := c.send("GET / HTTP/1.1", "Host: x"); !strings.HasPrefix(got, "200 idle") {
+			t.Errorf("while the other is busy: %q", got)
+		}
+	}
+	close(hold)
+	asking.Wait()
 }

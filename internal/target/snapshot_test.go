@@ -27,6 +27,8 @@ func randomRecords(r *rand.Rand) (out records) {
 	var arns []string
 	for i := range r.IntN(4) {
 		g := group{TargetGroup: state.TargetGroup{Scope: anyScope, Name: fmt.Sprintf("g%d", i), ID: hex(), VPC: "vpc-1", DeregistrationDelay: r.IntN(3601),
+			Stickiness: []state.Stickiness{{}, {Enabled: true}, {Enabled: true, Type: "app_cookie", Cookie: "S", ApplicationSeconds: 1 + r.IntN(604800)}, {Enabled: true, Type: "lb_cookie", BalancerSeconds: 604800, Cookie: "left"}}[r.IntN(4)],
+			MinHealthy: r.IntN(3), MinHealthyPercent: r.IntN(101), Algorithm: []string{"", "round_robin", "weighted_random", "least_outstanding_requests"}[r.IntN(4)],
 			Health: state.HealthCheck{Protocol: "HTTP", Port: []string{"traffic-port", "9090"}[r.IntN(2)], Path: "/health?x", Matcher: []string{"200", "200-399,404"}[r.IntN(2)],
 				Interval: 5 + r.IntN(296), Timeout: 2 + r.IntN(3), Healthy: 2 + r.IntN(9), Unhealthy: 2 + r.IntN(9)}}}
 		for j := range r.IntN(4) {
