@@ -20,7 +20,7 @@ type room struct {
 }
 
 var (
-	services    = []string{"arn", "awsauth", "awswire", "policy", "segment", "state", "store"}
+	services    = []string{"arn", "awsauth", "awswire", "lazyregexp", "policy", "segment", "state", "store"}
 	controllers = []string{"arn", "lbconfig", "linklocal", "network", "reconcile", "runtime", "state", "store"}
 )
 
@@ -45,8 +45,9 @@ var rooms = map[string]room{
 	"runtime":          {nil, leaf},
 	"runtime/fake":     {[]string{"runtime"}, "an engine in memory"},
 	"runtime/contract": {[]string{"runtime", "runtime/fake"}, "the suite of every engine, tried on the fake"},
-	"runtime/ctrd":     {[]string{"oci", "runtime", "segment"}, "containerd's only home: engine and blob store"},
-	"oci":              {nil, leaf},
+	"runtime/ctrd":     {[]string{"lazyregexp", "oci", "runtime", "segment"}, "containerd's only home: engine and blob store"},
+	"lazyregexp":       {nil, leaf},
+	"oci":              {[]string{"lazyregexp"}, leaf},
 	"oci/ocitest":      {[]string{"oci"}, "the suite of every blob store"},
 	"seal":             {nil, leaf},
 	"awsauth":          {[]string{"awswire"}, "its refusals are AWS errors"},

@@ -2,7 +2,6 @@ package ecr
 
 import (
 	"errors"
-	"net"
 	"net/http"
 
 	"github.com/lotse-project/lotse/internal/arn"
@@ -20,9 +19,6 @@ func (s *Service) Authorize(r *http.Request, repo string, action oci.Action) err
 		}
 	}
 	if !given || user == "" && password == "" { // without a login, skopeo sends two empty strings
-		if s.o.OpenMirror && action == oci.Pull && oci.IsMirror(repo) && local(r) {
-			return nil
-		}
 		return s.challenge(r)
 	}
 	if user != tokenUser {
@@ -65,10 +61,4 @@ func (s *Service) challenge(r *http.Request) *oci.Error {
 	}
 	return &oci.Error{Status: 401, Message: "Not Authorized\n", Header: http.Header{
 		"Www-Authenticate": {`Basic realm="https://` + host + `/",service="ecr.amazonaws.com"`}}}
-}
-
-// local tells a client on this machine.
-func local(r *http.Request) bool {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	return err == nil && net.ParseIP(host).IsLoopback()
 }

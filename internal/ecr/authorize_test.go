@@ -93,22 +93,6 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
-func TestAuthorize_OpenMirror(t *testing.T) {
-	l := newLab(t)
-	l.o.OpenMirror = true
-	for remote, want := range map[string]int{"127.0.0.1:5": 404, "[::1]:5": 404, "192.0.2.1:5": 401} {
-		for path, want := range map[string]int{"/v2/mirror/library/golang/manifests/1": want, "/v2/app/manifests/1": 401, "/v2/": 401} {
-			r := httptest.NewRequest(http.MethodGet, path, nil)
-			r.RemoteAddr = remote
-			w := httptest.NewRecorder()
-			l.registry.ServeHTTP(w, r)
-			if w.Code != want {
-				t.Errorf("GET %s from %s without login = %d, want %d", path, remote, w.Code, want)
-			}
-		}
-	}
-}
-
 func TestGetAuthorizationToken(t *testing.T) {
 	l := newLab(t)
 	out, err := l.GetAuthorizationToken(as(home), &ecr.GetAuthorizationTokenInput{})

@@ -45,6 +45,7 @@ func (s *Service) BatchGetImage(ctx context.Context, in *ecr.BatchGetImageInput)
 			return nil, fmt.Errorf("manifest %s of %s: %w", d, r.Key(), err)
 		}
 		out.Images = append(out.Images, r.image(d, id.ImageTag, raw))
+		s.registry.Pulled(ctx, r.Key(), manifest(r.images[d]))
 	}
 	return out, nil
 }

@@ -33,9 +33,6 @@ type Options struct {
 	Secret []byte
 	// TokenTTL is how long a login lasts at most. 0: 12 h, as on AWS.
 	TokenTTL time.Duration
-	// OpenMirror lets clients on this machine (loopback) pull imported images without a login: buildkitd asks
-	// for base images there, and its configuration can't hold one.
-	OpenMirror bool
 	// Room refuses pushes when it returns an error; see oci.Options.
 	Room func() error
 	// Changed is called after an image was pushed, adopted, imported, tagged or deleted. It must not wait.

@@ -3,6 +3,7 @@ package ecr
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -239,4 +240,43 @@ func TestBatchCheckLayerAvailability(t *testing.T) {
 	if len(out.Failures) != 1 || out.Failures[0].FailureCode != types.LayerFailureCodeInvalidLayerDigest {
 		t.Errorf("failures = %+v", out.Failures)
 	}
+}
+
+// BatchGetImage, and a task that starts, are pulls; a look isn't.
+func TestDescribeImages_LastPull(t *testing.T) {
+	l := newLab(t)
+	l.create("app")
+	d := l.push("app", "one", "v1").String()
+	pulled := func() *time.Time {
+		t.Helper()
+		out, err := l.DescribeImages(as(home), &ecr.DescribeImagesInput{RepositoryName: str("app")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.ImageDetails[0].LastRecordedPullTime
+	}
+	want := func(what string, at time.Time) {
+		t.Helper()
+		if got := pulled(); got == nil || !got.Equal(at) {
+			t.Errorf("%s: last pull at %v, want %v", what, got, at)
+		}
+	}
+	if got := pulled(); got != nil {
+		t.Errorf("never pulled: last pull at %v", got)
+	}
+	first := l.advance(0)
+	if _, err := l.BatchGetImage(as(home), &ecr.BatchGetImageInput{RepositoryName: str("app"), ImageIds: []types.ImageIdentifier{{ImageDigest: &d}}}); err != nil {
+		t.Fatal(err)
+	}
+	want("BatchGetImage", first)
+	l.advance(time.Hour)
+	if _, err := l.Resolve(t.Context(), "localhost:4566/app:v1", home); err != nil {
+		t.Fatal(err)
+	}
+	want("an hour later", first)
+	at := l.advance(24 * time.Hour)
+	if _, err := l.Resolve(t.Context(), "localhost:4566/app:v1", home); err != nil {
+		t.Fatal(err)
+	}
+	want("a task, a day later", at)
 }

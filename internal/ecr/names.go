@@ -5,13 +5,13 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/oci"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
@@ -21,13 +21,13 @@ import (
 const namePattern = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`
 
 var (
-	nameRE = regexp.MustCompile(`^` + namePattern + `$`)
+	nameRE = lazyregexp.New(`^` + namePattern + `$`)
 	// scopeRE is the first part of a path that names the account and region of a repository.
-	scopeRE = regexp.MustCompile(`^(\d{12})\.([a-z0-9-]+)$`)
+	scopeRE = lazyregexp.New(`^(\d{12})\.([a-z0-9-]+)$`)
 	// hostRE is a registry on AWS. Source: ECR user guide, registries: also FIPS, China, dual stack.
-	hostRE = regexp.MustCompile(`^(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com|amazonaws\.com\.cn|on\.aws)$`)
+	hostRE = lazyregexp.New(`^(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com|amazonaws\.com\.cn|on\.aws)$`)
 	// accountRE is an account's id.
-	accountRE = regexp.MustCompile(`^\d{12}$`)
+	accountRE = lazyregexp.New(`^\d{12}$`)
 )
 
 // URI is what a repository is called in docker push, docker pull and task definitions. It is never stored.

@@ -3,7 +3,6 @@ package ecr
 import (
 	"context"
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
 
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
@@ -206,7 +206,7 @@ func checkConfiguration(e *types.EncryptionConfiguration, c *types.ImageScanning
 }
 
 // filterRE is a pattern of tags. Source: ECR service model, ImageTagMutabilityExclusionFilterValue.
-var filterRE = regexp.MustCompile(`^[0-9a-zA-Z._*-]{1,128}$`)
+var filterRE = lazyregexp.New(`^[0-9a-zA-Z._*-]{1,128}$`)
 
 // mutability checks whether tags may move, and the patterns of those that have it the other way round.
 func mutability(how types.ImageTagMutability, fs []types.ImageTagMutabilityExclusionFilter) (string, []string, error) {

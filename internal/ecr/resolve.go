@@ -83,6 +83,7 @@ func (s *Service) Resolve(ctx context.Context, ref string, sc arn.Scope) (Image,
 	if err := s.runnable(ctx, m); err != nil {
 		return Image{}, err
 	}
+	s.registry.Pulled(ctx, repo, m)
 	return Image{Digest: m.Digest.String(), MediaType: m.MediaType, Size: m.Size, Name: ref}, nil
 }
 

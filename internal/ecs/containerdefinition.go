@@ -2,13 +2,14 @@ package ecs
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // definition checks a registration and fills in what AWS fills in.
@@ -101,7 +102,7 @@ func containerDefinitions(in *ecs.RegisterTaskDefinitionInput, taskCPU, taskMemo
 	return out, nil
 }
 
-var envNameRE = regexp.MustCompile(`^[^=\x00]+$`)
+var envNameRE = lazyregexp.New(`^[^=\x00]+$`)
 
 func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitionInput, taskMemory int, ports map[string]bool) (types.ContainerDefinition, error) {
 	if aws.ToString(c.Name) == "" {
@@ -191,7 +192,7 @@ func secrets(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitionInput) e
 }
 
 // portNameRE: Source: API reference, PortMapping.
-var portNameRE = regexp.MustCompile(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
+var portNameRE = lazyregexp.New(`^[a-z0-9_][a-z0-9_-]{0,63}$`)
 
 func portMappings(c *types.ContainerDefinition, ports map[string]bool) error {
 	if c.PortMappings == nil {
@@ -271,7 +272,7 @@ func logConfiguration(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitio
 	return nil
 }
 
-var ecrHost = regexp.MustCompile(`^([0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|localhost:[0-9]+|127\.0\.0\.1:[0-9]+)/`)
+var ecrHost = lazyregexp.New(`^([0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|localhost:[0-9]+|127\.0\.0\.1:[0-9]+)/`)
 
 func isECR(image string) bool { return ecrHost.MatchString(image) }
 
@@ -296,7 +297,7 @@ func requiredAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 	return out
 }
 
-var sizeUnit = regexp.MustCompile(`(?i)^([0-9.]+) ?(vcpu|gb|mb)$`)
+var sizeUnit = lazyregexp.New(`(?i)^([0-9.]+) ?(vcpu|gb|mb)$`)
 
 // fargateSize checks a pair of task sizes. Source: DG fargate-tasks-services.
 func fargateSize(cpuText, memoryText string) (cpu, memory int, err error) {

@@ -5,16 +5,16 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // Names of clusters, services, families and containers: 1 to 255 letters, digits, - and _.
 // Source: API reference.
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+var nameRE = lazyregexp.New(`^[A-Za-z0-9_-]{1,255}$`)
 
 const defaultCluster = "default"
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
@@ -366,7 +366,7 @@ func digest(in *ecs.RunTaskInput) string {
 }
 
 // startedByRE: Source: API reference, RunTask.
-var startedByRE = regexp.MustCompile(`^[A-Za-z0-9/_-]{0,128}$`)
+var startedByRE = lazyregexp.New(`^[A-Za-z0-9/_-]{0,128}$`)
 
 // reservedGroup reports a group name of the kinds that ECS gives itself.
 func reservedGroup(g string) bool {

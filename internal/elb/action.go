@@ -1,7 +1,6 @@
 package elb
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 )
 
@@ -24,7 +24,7 @@ const (
 )
 
 var (
-	fixedStatusRE = regexp.MustCompile(`^[245]\d\d$`)
+	fixedStatusRE = lazyregexp.New(`^[245]\d\d$`)
 	contentTypes  = []string{"text/plain", "text/css", "text/html", "application/javascript", "application/json"}
 )
 

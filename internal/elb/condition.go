@@ -2,7 +2,6 @@ package elb
 
 import (
 	"net/netip"
-	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 )
 
@@ -33,11 +33,11 @@ const (
 
 // Source: ALB user guide, rule condition types. AWS wants & written as &amp; in paths; plain is taken too.
 var (
-	hostRE   = regexp.MustCompile(`^[A-Za-z0-9*?.-]*\.[A-Za-z*?]+$`)
-	pathRE   = regexp.MustCompile(`^[A-Za-z0-9_.$/~"'@:+&*?-]+$`)
-	headerRE = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 7230, token
-	methodRE = regexp.MustCompile(`^[A-Z_-]+$`)
-	textRE   = regexp.MustCompile(`^[ -~]+$`) // visible ASCII
+	hostRE   = lazyregexp.New(`^[A-Za-z0-9*?.-]*\.[A-Za-z*?]+$`)
+	pathRE   = lazyregexp.New(`^[A-Za-z0-9_.$/~"'@:+&*?-]+$`)
+	headerRE = lazyregexp.New("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 7230, token
+	methodRE = lazyregexp.New(`^[A-Z_-]+$`)
+	textRE   = lazyregexp.New(`^[ -~]+$`) // visible ASCII
 )
 
 // parseConditions takes a rule's conditions, in their old form (Values, RegexValues) or the new one.

@@ -1,13 +1,13 @@
 package elb
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 )
 
@@ -18,7 +18,7 @@ func defaultHealth() state.HealthCheck {
 }
 
 // healthPathRE admits what can stand in a request line. Source: RFC 3986, path and query.
-var healthPathRE = regexp.MustCompile(`^/[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*$`)
+var healthPathRE = lazyregexp.New(`^/[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*$`)
 
 // givenHealth is the health check as CreateTargetGroup and ModifyTargetGroup give it; nil and "" keep what is there.
 type givenHealth struct {

@@ -5,16 +5,16 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/big"
-	"regexp"
 	"strings"
 
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+var nameRE = lazyregexp.New(`^[A-Za-z0-9-]+$`)
 
 // checkName: 1 to 32 letters, digits and hyphens, no hyphen at an end. Source: ELBv2 API,
 // CreateLoadBalancer and CreateTargetGroup; texts as moto has them.

@@ -2,18 +2,19 @@ package iam
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // A shape is what the service model says about a string member: its length in characters and
 // its pattern, as AWS prints it.
 type shape struct {
 	min, max int // 0 max: unlimited
-	re       *regexp.Regexp
+	re       *lazyregexp.Regexp
 	pattern  string
 }
 
@@ -38,7 +39,7 @@ func newShape(min, max int, re, pattern string) shape {
 	if pattern == "" {
 		pattern = re
 	}
-	return shape{min, max, regexp.MustCompile(`^(?:` + re + `)$`), pattern}
+	return shape{min, max, lazyregexp.New(`^(?:` + re + `)$`), pattern}
 }
 
 // A check collects what is wrong with the members of an input; AWS reports all at once.

@@ -2,19 +2,19 @@ package logs
 
 import (
 	"encoding/base64"
-	"regexp"
 	"sort"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // Source: CloudWatch Logs service model, LogGroupName and LogStreamName.
 var (
-	groupName  = regexp.MustCompile(`^[.\-_/#A-Za-z0-9]{1,512}$`)
-	streamName = regexp.MustCompile(`^[^:*]{1,512}$`)
+	groupName  = lazyregexp.New(`^[.\-_/#A-Za-z0-9]{1,512}$`)
+	streamName = lazyregexp.New(`^[^:*]{1,512}$`)
 )
 
 func checkGroupName(name string) error {

@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"runtime"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // Import takes an image out of an archive and records it in the repository of images imported under
@@ -82,11 +83,11 @@ func importName(ref string) (Reference, error) {
 	return name, nil
 }
 
-var ecrHostRE = regexp.MustCompile(`^\d{12}\.dkr[.-]ecr\.`)
+var ecrHostRE = lazyregexp.New(`^\d{12}\.dkr[.-]ecr\.`)
 
 // archiveRE matches the names that image archives consist of. One that no image archive has tells a root
 // file system. Kinds: docker save old and new, podman, skopeo, kaniko and ggcr (sha256:…), jib (config.json).
-var archiveRE = regexp.MustCompile(`^(blobs(/.*)?|oci-layout|index\.json|manifest\.json|repositories|config\.json|(sha256:)?[0-9a-f]{64}(/.*|\.json|\.tar|\.tar\.gz)?)$`)
+var archiveRE = lazyregexp.New(`^(blobs(/.*)?|oci-layout|index\.json|manifest\.json|repositories|config\.json|(sha256:)?[0-9a-f]{64}(/.*|\.json|\.tar|\.tar\.gz)?)$`)
 
 // read decides by the first name what the archive is.
 func (i *importer) read(ctx context.Context, r io.Reader) (digest.Digest, error) {
@@ -177,7 +178,7 @@ func inside(name string) (string, error) {
 }
 
 // layoutBlobRE matches files of an OCI layout whose names state their content.
-var layoutBlobRE = regexp.MustCompile(`^blobs/([a-z0-9]+)/([0-9a-f]+)$`)
+var layoutBlobRE = lazyregexp.New(`^blobs/([a-z0-9]+)/([0-9a-f]+)$`)
 
 // file stores one file. In a layout its name is its digest, and must be.
 func (i *importer) file(ctx context.Context, name string, size int64, r io.Reader) error {
@@ -209,7 +210,7 @@ func (i *importer) file(ctx context.Context, name string, size int64, r io.Reade
 }
 
 // ignoredRE matches what docker save wrote for Docker before 1.10.
-var ignoredRE = regexp.MustCompile(`^(repositories|[0-9a-f]{64}/(VERSION|json))$`)
+var ignoredRE = lazyregexp.New(`^(repositories|[0-9a-f]{64}/(VERSION|json))$`)
 
 // document tells files that describe the archive, which need not be stored.
 func document(name string) bool {

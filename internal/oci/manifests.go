@@ -66,6 +66,21 @@ func (g *Registry) Put(ctx context.Context, repo string, raw []byte, mediaType s
 	return m, g.storeManifest(ctx, repo, m, raw, tags)
 }
 
+// pulledEvery is how exactly the time of the last pull is kept. Source: ECR API Reference, ImageDetail:
+// "Amazon ECR refreshes the last image pull timestamp at least once every 24 hours."
+const pulledEvery = 24 * time.Hour
+
+// Pulled notes that somebody has got a manifest, if that has not been noted lately. It fails nobody's pull.
+func (g *Registry) Pulled(ctx context.Context, repo string, m Manifest) {
+	now := g.o.Now()
+	if now.Sub(m.PulledAt) < pulledEvery {
+		return
+	}
+	if err := g.o.Records.Pulled(ctx, repo, m.Digest, now); err != nil {
+		g.o.Log.Warn("registry: note the time of a pull", "repository", repo, "digest", m.Digest, "err", err)
+	}
+}
+
 // Private
 
 // keepForeign adds those foreign layers to m that the repository has nonetheless.
@@ -156,7 +171,7 @@ func (g *Registry) getManifest(c *call) error {
 	}
 	defer f.Close()
 	if c.r.Method == http.MethodGet {
-		g.pulled(ctx, c.repo, m)
+		g.Pulled(ctx, c.repo, m)
 	}
 	h := c.w.Header()
 	h.Set("Docker-Content-Digest", m.Digest.String())
@@ -164,20 +179,6 @@ func (g *Registry) getManifest(c *call) error {
 	h.Set("Etag", `"`+m.Digest.String()+`"`)
 	http.ServeContent(c.w, c.r, "", time.Time{}, f)
 	return nil
-}
-
-// pulledEvery is how exactly the time of the last pull is kept. Source: ECR API Reference, ImageDetail:
-// "Amazon ECR refreshes the last image pull timestamp at least once every 24 hours."
-const pulledEvery = 24 * time.Hour
-
-func (g *Registry) pulled(ctx context.Context, repo string, m Manifest) {
-	now := g.o.Now()
-	if now.Sub(m.PulledAt) < pulledEvery {
-		return
-	}
-	if err := g.o.Records.Pulled(ctx, repo, m.Digest, now); err != nil {
-		g.o.Log.Warn("registry: note the time of a pull", "repository", repo, "digest", m.Digest, "err", err)
-	}
 }
 
 func (g *Registry) putManifest(c *call) error {

@@ -3,17 +3,18 @@ package oci
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	_ "crypto/sha512" // the second digest algorithm of the image specification
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 var (
-	nameRE = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagRE  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	nameRE = lazyregexp.New(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagRE  = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 )
 
 // MirrorPrefix is the first part of the path of images imported from docker.io: docker.io/library/golang is

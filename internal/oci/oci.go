@@ -18,8 +18,9 @@ package oci
 import (
 	"log/slog"
 	"net/http"
-	"regexp"
 	"time"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // Options is what a registry is made of. Blobs, Records, Authorizer and Resolve are needed.
@@ -85,7 +86,7 @@ type call struct {
 	arg  string // last part of the path: digest, tag, upload id
 }
 
-var routeRE = regexp.MustCompile(`^/v2/(.+?)/(blobs/uploads|blobs|manifests|tags|referrers)/([^/]*)$`)
+var routeRE = lazyregexp.New(`^/v2/(.+?)/(blobs/uploads|blobs|manifests|tags|referrers)/([^/]*)$`)
 
 // ServeHTTP answers /v2/ and everything below it.
 func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // uploads are the unfinished ones that this process has open. They stay open between requests, since
@@ -191,7 +192,7 @@ func (g *Registry) abandon(ctx context.Context, repo, id string, u *upload) erro
 	return nil
 }
 
-var rangeRE = regexp.MustCompile(`^(\d{1,18})-(\d{1,18})$`)
+var rangeRE = lazyregexp.New(`^(\d{1,18})-(\d{1,18})$`)
 
 // receive appends the request's body to the upload.
 func (g *Registry) receive(c *call, id string, u *upload) error {

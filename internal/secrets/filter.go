@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -10,11 +9,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 )
 
 // Source: Secrets Manager service model, FilterValueStringType.
-var filterValue = regexp.MustCompile(`^!?[a-zA-Z0-9 :_@/+=.\-!]{0,512}$`)
+var filterValue = lazyregexp.New(`^!?[a-zA-Z0-9 :_@/+=.\-!]{0,512}$`)
 
 func checkFilters(filters []types.Filter) error {
 	if len(filters) > 10 {

@@ -2,17 +2,17 @@ package secrets
 
 import (
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
 // Source: CreateSecret, Name; '!' is in the service's own error text.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!\-]{1,512}$`)
+var nameForm = lazyregexp.New(`^[A-Za-z0-9/_+=.@!\-]{1,512}$`)
 
 // suffixSize is the length of what an ARN has behind a secret's name, the hyphen with it.
 const suffixSize = 7

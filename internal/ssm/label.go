@@ -3,19 +3,19 @@ package ssm
 import (
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
 // Source: LabelParameterVersion: letters, numbers, periods, hyphens, underscores; no number, "aws" or "ssm" at the beginning.
-var labelForm = regexp.MustCompile(`^[a-zA-Z_.\-][a-zA-Z0-9_.\-]*$`)
+var labelForm = lazyregexp.New(`^[a-zA-Z_.\-][a-zA-Z0-9_.\-]*$`)
 
 // LabelParameterVersion gives labels to a version, the newest by default; another version that has one of them loses it.
 func (s *Service) LabelParameterVersion(ctx context.Context, in *ssm.LabelParameterVersionInput) (*ssm.LabelParameterVersionOutput, error) {

@@ -1,14 +1,14 @@
 package ssm
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
-var nameCharacters = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
+var nameCharacters = lazyregexp.New(`^[a-zA-Z0-9_.\-/]+$`)
 
 // checkNewName is what a parameter may be called.
 // Source: PutParameter, Name; and "Requirements and constraints for parameter names" of the user guide.

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/lotse-project/lotse/internal/awsauth"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
@@ -30,7 +31,7 @@ const (
 	advanced = string(types.ParameterTierAdvanced)
 )
 
-var nested = regexp.MustCompile(`\{\{.*\}\}`)
+var nested = lazyregexp.New(`\{\{.*\}\}`)
 
 // PutParameter makes a parameter, or a new version of one.
 func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput) (*ssm.PutParameterOutput, error) {

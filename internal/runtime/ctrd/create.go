@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/runtime"
 )
 
@@ -30,8 +30,8 @@ const (
 const defaultMaxLine = 16 << 10 // bytes, Docker's
 
 var (
-	validTask = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+	validTask = lazyregexp.New(`^[0-9a-f]{32}$`)
+	validName = lazyregexp.New(`^[A-Za-z0-9_-]{1,255}$`)
 )
 
 // Create implements runtime.Engine.

@@ -1,0 +1,30 @@
+package lazyregexp
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestRegexp(t *testing.T) {
+	r := New(`^([a-z]+)-([0-9]+)$`)
+	if got := r.String(); got != `^([a-z]+)-([0-9]+)$` {
+		t.Errorf("String() = %q", got)
+	}
+	if !r.MatchString("a-1") || r.MatchString("a-") {
+		t.Error("MatchString() matches what it shouldn't, or not what it should")
+	}
+	if got, want := r.FindStringSubmatch("ab-12"), []string{"ab-12", "ab", "12"}; !slices.Equal(got, want) {
+		t.Errorf("FindStringSubmatch() = %q, want %q", got, want)
+	}
+}
+
+// An expression that is wrong hurts only those who use it.
+func TestNew_CompilesNothing(t *testing.T) {
+	r := New(`(`)
+	defer func() {
+		if recover() == nil {
+			t.Error("MatchString() of a wrong expression didn't panic")
+		}
+	}()
+	r.MatchString("")
+}
