@@ -58,6 +58,7 @@ var rooms = map[string]room{
 	"elb":              {services, service},
 	"logs":             {services, service},
 	"ecs":              {services, service},
+	"acm":              {append([]string{"seal"}, services...), service},
 	"ssm":              {append([]string{"seal"}, services...), service},
 	"secrets":          {append([]string{"seal"}, services...), service},
 	"ecr":              {append([]string{"oci"}, services...), service + "; and ecr keeps the registry's records"},

@@ -15,7 +15,7 @@ import (
 
 func (a *app) serverCommand() *cobra.Command {
 	c := &cobra.Command{Use: "server", Short: "Run, stop and look at the server"}
-	c.AddCommand(a.serverRun(), a.serverStop(), a.serverStatus(), a.serverEnv(), a.serverReset())
+	c.AddCommand(a.serverRun(), a.serverStop(), a.serverStatus(), a.serverEnv(), a.serverCA(), a.serverReset())
 	return c
 }
 
@@ -101,6 +101,24 @@ func (a *app) serverEnv() *cobra.Command {
 				fmt.Fprintf(a.out, "export %s='%s'\n", kv[0], kv[1])
 			}
 			return nil
+		}}
+	c.Flags().StringVar(&dir, "data-dir", dataDirFromEnv(), "the server's data directory")
+	return c
+}
+
+func (a *app) serverCA() *cobra.Command {
+	var dir string
+	c := &cobra.Command{Use: "ca", Short: "Print the certificate of the authority that issues what ACM is asked for", Args: cobra.NoArgs,
+		Long: `Prints, as PEM, the certificate of the server's own certificate authority. A client that is to trust
+the certificates that RequestCertificate issues has to be given it.`,
+		Example: "  sudo lotse server ca > lotse-ca.pem\n  curl --cacert lotse-ca.pem https://shop.example.com/\n" +
+			"  sudo sh -c 'lotse server ca > /usr/local/share/ca-certificates/lotse.crt && update-ca-certificates'",
+		RunE: func(*cobra.Command, []string) error {
+			text, err := daemon.Authority(dir)
+			if err == nil {
+				_, err = a.out.Write(text)
+			}
+			return err
 		}}
 	c.Flags().StringVar(&dir, "data-dir", dataDirFromEnv(), "the server's data directory")
 	return c

@@ -82,6 +82,7 @@ func (s *server) controllers(ctx context.Context) error {
 	g.Go(func() error { return s.logs.Run(ctx) })
 	g.Go(func() error { return s.ecr.Run(ctx) })
 	g.Go(func() error { return s.secrets.Run(ctx) })
+	g.Go(func() error { return s.acm.Run(ctx) })
 	g.Go(func() error { return s.built.run(ctx) })
 	g.Go(func() error {
 		for c, err := range s.db.Changes(ctx, from) {

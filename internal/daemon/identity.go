@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"github.com/lotse-project/lotse/internal/acm"
 	"github.com/lotse-project/lotse/internal/awsauth"
 )
 
@@ -32,6 +34,19 @@ func LoadCredentials(p Paths) (Credentials, error) {
 		return c, err
 	}
 	return c, json.Unmarshal(b, &c)
+}
+
+// Authority is the certificate of the server's certificate authority, as PEM; only root may read it.
+func Authority(dir string) ([]byte, error) {
+	p, err := NewPaths(dir)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(p.Data, acm.AuthorityFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no server has run with the data directory %s yet: lotse server run --data-dir %[1]s", p.Data)
+	}
+	return text, err
 }
 
 // ensureCredentials makes the root key at the first start, unless the environment gives one.

@@ -45,7 +45,8 @@ func NewPaths(dir string) (Paths, error) {
 func (p Paths) DB() string          { return filepath.Join(p.Data, "lotse.db") }
 func (p Paths) Lock() string        { return filepath.Join(p.Data, "lock") }
 func (p Paths) Credentials() string { return filepath.Join(p.Data, "credentials") }
-func (p Paths) Key() string         { return filepath.Join(p.Data, "key") } // seals parameters and secrets
+func (p Paths) Key() string         { return filepath.Join(p.Data, "key") }       // seals parameters and secrets
+func (p Paths) BalancerKey() string { return filepath.Join(p.Data, "lb", "key") } // seals certificates' private keys; the balancer has it
 func (p Paths) Server() string      { return filepath.Join(p.Data, "server.json") }
 func (p Paths) Logs() string        { return filepath.Join(p.Data, "logs") }
 func (p Paths) Snapshot() string    { return filepath.Join(p.Data, "lb", "snapshot.json") }

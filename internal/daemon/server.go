@@ -11,7 +11,9 @@ import (
 	goruntime "runtime"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/lotse-project/lotse/internal/acm"
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
@@ -56,6 +58,7 @@ type server struct {
 	verifier *awsauth.Verifier
 	api      *awswire.Mux
 	registry *oci.Registry
+	acm      *acm.Service
 	ecr      *ecr.Service
 	logs     *logs.Service
 	ssm      *ssm.Service
@@ -87,8 +90,26 @@ func newServer(o Options, p Paths, at *net.TCPAddr) (*server, error) {
 		s.close()
 		return nil, err
 	}
+	if s.acm, err = s.certificates(key); err != nil {
+		s.close()
+		return nil, err
+	}
 	s.services(creds, key, at.Port)
 	return s, nil
+}
+
+// certificates makes Certificate Manager. What is sealed for the balancer is sealed with a key of its own, for the
+// balancer's worker must not be able to read anything else.
+func (s *server) certificates(key *seal.Key) (*acm.Service, error) {
+	authority, err := acm.OpenAuthority(s.p.Data, key, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	shared, err := seal.Open(s.p.BalancerKey())
+	if err != nil {
+		return nil, err
+	}
+	return acm.New(acm.Options{DB: s.db, Key: shared, Authority: authority, Log: s.o.Log.With("part", "acm")}), nil
 }
 
 // ground makes what services and controllers stand on.
@@ -137,6 +158,7 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	s.api.Add(ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()}).API())
 	s.api.Add(s.ecr.API())
 	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
+	s.api.Add(s.acm.API())
 	s.api.Add(s.vpc.API())
 	s.api.Add(s.logs.API())
 	s.api.Add(s.ssm.API())

@@ -78,7 +78,9 @@ type Listener struct {
 	Balancer      string // NAME/ID
 	ID            string // 16 hex digits
 	Port          int
-	Protocol      string // HTTP
+	Protocol      string   // HTTP, HTTPS
+	Certificates  []string `json:",omitempty"` // ARNs; the first is the default. Only of HTTPS
+	Policy        string   `json:",omitempty"` // a TLS security policy. Only of HTTPS
 	Default       []Action
 	DefaultRuleID string // 16 hex digits
 	Tags          map[string]string

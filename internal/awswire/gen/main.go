@@ -24,6 +24,7 @@ type sdk struct {
 }
 
 var sdks = []sdk{
+	{"acm", "acm", "json"},
 	{"cloudwatchlogs", "logs", "json"},
 	{"ec2", "ec2", "ec2"},
 	{"ecr", "ecr", "json"},

@@ -22,12 +22,14 @@ import (
 // beyond are the operations that random input doesn't work for, or that need what awswire doesn't
 // have: unions in requests, and event streams.
 var beyond = map[string]bool{
-	"cloudwatchlogs.GetLogObject":   true, // event stream
-	"cloudwatchlogs.PutIntegration": true, // union
-	"cloudwatchlogs.StartLiveTail":  true, // event stream
-	"ecs.CreateGateway":             true, // union
-	"ssm.CreateCloudConnector":      true, // union
-	"ec2.CopySnapshot":              true, // the client presigns another request to the region in the input
+	"acm.CreateAcmeDomainValidation": true, // union
+	"acm.CreateAcmeEndpoint":         true, // union
+	"cloudwatchlogs.GetLogObject":    true, // event stream
+	"cloudwatchlogs.PutIntegration":  true, // union
+	"cloudwatchlogs.StartLiveTail":   true, // event stream
+	"ecs.CreateGateway":              true, // union
+	"ssm.CreateCloudConnector":       true, // union
+	"ec2.CopySnapshot":               true, // the client presigns another request to the region in the input
 }
 
 // Everything has cmp look at all there is in SDK types.

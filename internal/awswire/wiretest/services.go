@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/acm"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -32,6 +33,8 @@ type Service struct {
 // service models, metadata.
 func Services() []Service {
 	return []Service{
+		{"acm", awswire.API{SigningName: "acm", Protocol: awswire.JSON11, Target: "CertificateManager"},
+			func(c aws.Config) any { return acm.NewFromConfig(c) }},
 		{"ecs", awswire.API{SigningName: "ecs", Protocol: awswire.JSON11, Target: "AmazonEC2ContainerServiceV20141113"},
 			func(c aws.Config) any { return ecs.NewFromConfig(c) }},
 		{"ecr", awswire.API{SigningName: "ecr", Protocol: awswire.JSON11, Target: "AmazonEC2ContainerRegistry_V20150921"},
