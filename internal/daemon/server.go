@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -145,7 +146,10 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	secret := sha256.Sum256([]byte("registry token\n" + creds.SecretAccessKey))
 	blobs := ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
 	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: blobs, RegistryHost: registryHost, Scope: s.home(),
-		Secret: secret[:], TokenTTL: s.o.TokenTTL, Log: log.With("part", "registry")})
+		Secret: secret[:], TokenTTL: s.o.TokenTTL, Log: log.With("part", "registry"),
+		Events: func(ctx context.Context, sc arn.Scope, group, stream string) (string, error) {
+			return s.logs.Stream(ctx, sc, group, stream, true)
+		}})
 	s.registry = s.ecr.Registry()
 	s.logs = logs.New(logs.Options{DB: s.db, Dir: s.p.Logs(), Log: log.With("part", "logs")})
 	s.vpc = vpc.New(vpc.Options{DB: s.db, DefaultVPC: s.o.DefaultVPC, Apply: s.fabric.Apply, Log: log})

@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
@@ -35,6 +37,9 @@ type Options struct {
 	TokenTTL time.Duration
 	// Room refuses pushes when it returns an error; see oci.Options.
 	Room func() error
+	// Events finds the directory of a log stream, with the stream and its group made if they aren't there. What
+	// lifecycle policies do is written there, to the group LifecycleGroup. Nil: nowhere.
+	Events func(ctx context.Context, sc arn.Scope, group, stream string) (dir string, err error)
 	// Changed is called after an image was pushed, adopted, imported, tagged or deleted. It must not wait.
 	Changed func(Change)
 	Now     func() time.Time // nil: time.Now
@@ -56,6 +61,7 @@ type Service struct {
 	o        Options
 	key      []byte // of token signatures
 	registry *oci.Registry
+	evaluate chan struct{} // a lifecycle policy has come
 }
 
 // New makes the service and its registry. It starts nothing.
@@ -74,7 +80,7 @@ func New(o Options) *Service {
 	}
 	mac := hmac.New(sha256.New, o.Secret)
 	mac.Write([]byte("lotse ecr token 1"))
-	s := &Service{o: o, key: mac.Sum(nil)}
+	s := &Service{o: o, key: mac.Sum(nil), evaluate: make(chan struct{}, 1)}
 	s.registry = oci.New(oci.Options{
 		Blobs: o.Blobs, Records: &records{db: o.DB, changed: o.Changed}, Authorizer: s, Resolve: s.repositoryOf,
 		Room: o.Room, Now: o.Now, Log: o.Log,
@@ -101,6 +107,11 @@ func (s *Service) API() *awswire.API {
 	awswire.Handle(a, s.UploadLayerPart)
 	awswire.Handle(a, s.CompleteLayerUpload)
 	awswire.Handle(a, s.GetDownloadUrlForLayer)
+	awswire.Handle(a, s.PutLifecyclePolicy)
+	awswire.Handle(a, s.GetLifecyclePolicy)
+	awswire.Handle(a, s.DeleteLifecyclePolicy)
+	awswire.Handle(a, s.StartLifecyclePolicyPreview)
+	awswire.Handle(a, s.GetLifecyclePolicyPreview)
 	awswire.Handle(a, s.TagResource)
 	awswire.Handle(a, s.UntagResource)
 	awswire.Handle(a, s.ListTagsForResource)
@@ -110,8 +121,13 @@ func (s *Service) API() *awswire.API {
 // Registry serves /v2/, and takes over (Adopt) and imports images.
 func (s *Service) Registry() *oci.Registry { return s.registry }
 
-// Run collects what nobody wants any more, until ctx ends.
-func (s *Service) Run(ctx context.Context) error { return s.registry.Run(ctx) }
+// Run expires images as lifecycle policies want it, and collects what nobody wants any more, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.registry.Run(ctx) })
+	g.Go(func() error { return s.expireImages(ctx) })
+	return g.Wait()
+}
 
 // Private
 

@@ -216,6 +216,24 @@ func view[T any](ctx context.Context, db *store.DB, t store.Table[T], key string
 	return o.Val, err
 }
 
+// known makes nothing of an error that says that there is no such record.
+func known(err error) error {
+	if errors.Is(err, oci.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// put writes a record, whatever was there before.
+func put[T any](tx *store.WriteTx, t store.Table[T], key string, v T) error {
+	o, err := t.Get(tx, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	o.Val = v
+	return t.Put(tx, &o)
+}
+
 func there[T any](tx store.Reader, t store.Table[T], key string) (bool, error) {
 	_, err := t.Get(tx, key)
 	if errors.Is(err, store.ErrNotFound) {

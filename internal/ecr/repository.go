@@ -131,30 +131,41 @@ func (s *Service) PutImageTagMutability(ctx context.Context, in *ecr.PutImageTag
 	if err := onlyMembers(in, "RepositoryName", "ImageTagMutability", "ImageTagMutabilityExclusionFilters", "RegistryId"); err != nil {
 		return nil, err
 	}
-	if err := ownRegistry(ctx, in.RegistryId, "PutImageTagMutability", aws.ToString(in.RepositoryName)); err != nil {
-		return nil, err
-	}
 	how, exclusions, err := mutability(in.ImageTagMutability, in.ImageTagMutabilityExclusionFilters)
 	if err != nil {
 		return nil, err
 	}
-	sc := scope(ctx)
-	err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
-		o, err := repository(tx, sc, in.RepositoryName)
-		if err != nil {
-			return err
-		}
-		o.Val.Mutability, o.Val.Exclusions = how, exclusions
-		return state.Repositories.Put(tx, &o)
+	r, err := s.changeRepository(ctx, in.RepositoryName, in.RegistryId, "PutImageTagMutability", func(_ *store.WriteTx, r *state.Repository) error {
+		r.Mutability, r.Exclusions = how, exclusions
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &ecr.PutImageTagMutabilityOutput{RegistryId: &sc.Account, RepositoryName: in.RepositoryName,
+	return &ecr.PutImageTagMutabilityOutput{RegistryId: &r.Scope.Account, RepositoryName: &r.Name,
 		ImageTagMutability: types.ImageTagMutability(how), ImageTagMutabilityExclusionFilters: filters(exclusions)}, nil
 }
 
 // Private
+
+// changeRepository changes a repository of the caller's.
+func (s *Service) changeRepository(ctx context.Context, name, registry *string, action string, change func(*store.WriteTx, *state.Repository) error) (r state.Repository, err error) {
+	if err := ownRegistry(ctx, registry, action, aws.ToString(name)); err != nil {
+		return r, err
+	}
+	err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		o, err := repository(tx, scope(ctx), name)
+		if err != nil {
+			return err
+		}
+		if err := change(tx, &o.Val); err != nil {
+			return err
+		}
+		r = o.Val
+		return state.Repositories.Put(tx, &o)
+	})
+	return r, err
+}
 
 // newRepository checks everything about a repository to be made, except that there is none of the name.
 func newRepository(ctx context.Context, in *ecr.CreateRepositoryInput) (state.Repository, error) {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -17,6 +18,9 @@ var (
 	ImageTags    = store.NewTable[ImageTag]("ecr.tag")          // scope/name:tag
 	Layers       = store.NewTable[Layer]("ecr.layer")           // scope/name@sha256:…
 	LayerUploads = store.NewTable[LayerUpload]("ecr.upload")    // scope/name:id
+
+	LifecycleRuns     = store.NewTable[LifecycleRun]("ecr.lifecycle")         // scope/name
+	LifecyclePreviews = store.NewTable[LifecyclePreview]("ecr.lifecycleplan") // scope/name
 )
 
 // A Repository holds images under one name.
@@ -29,6 +33,27 @@ type Repository struct {
 	Mutability string
 	Exclusions []string // patterns in which * stands for anything
 	Tags       map[string]string
+	// Lifecycle is the text of the lifecycle policy ("": none), LifecycleAt when it was put.
+	Lifecycle   string    `json:",omitempty"`
+	LifecycleAt time.Time `json:",omitzero"`
+}
+
+// A LifecycleRun tells when a repository's lifecycle policy was last evaluated, and which: the one put at Of.
+type LifecycleRun struct{ At, Of time.Time }
+
+// A LifecyclePreview is what a lifecycle policy would have expired at a time.
+type LifecyclePreview struct {
+	Text    string
+	At      time.Time
+	Expires []LifecycleExpiry
+}
+
+// A LifecycleExpiry is an image as a lifecycle policy found it, and the priority of the rule that expires it.
+type LifecycleExpiry struct {
+	Digest   string
+	Tags     []string
+	PushedAt time.Time
+	Priority int
 }
 
 // ARN names the repository.
@@ -95,7 +120,7 @@ func DropRepository(tx *store.WriteTx, repo string) error {
 	if err := Repositories.Delete(tx, repo, 0); err != nil {
 		return err
 	}
-	if err := deleteAll(tx, Images, RepositoryImages(repo)); err != nil {
+	if err := errors.Join(DeleteLifecycle(tx, repo), deleteAll(tx, Images, RepositoryImages(repo))); err != nil {
 		return err
 	}
 	if err := deleteAll(tx, Layers, RepositoryImages(repo)); err != nil {
@@ -105,6 +130,16 @@ func DropRepository(tx *store.WriteTx, repo string) error {
 		return err
 	}
 	return deleteAll(tx, LayerUploads, RepositoryTags(repo))
+}
+
+// DeleteLifecycle forgets what was evaluated of a repository's lifecycle policies.
+func DeleteLifecycle(tx *store.WriteTx, repo string) error {
+	for _, err := range []error{LifecycleRuns.Delete(tx, repo, 0), LifecyclePreviews.Delete(tx, repo, 0)} {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Private
