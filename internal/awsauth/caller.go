@@ -14,6 +14,10 @@ type Caller struct {
 	UserID      string
 	Root        bool      // may do everything in its account
 	Expires     time.Time // of a temporary key; zero for others
+
+	// Of a session of a role, whose policies say what it may do:
+	Role          string // name; "" for others
+	SessionPolicy string // a policy that narrows the role's; "" for none
 }
 
 type callerKey struct{}

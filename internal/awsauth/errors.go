@@ -101,3 +101,16 @@ func requires(where string, parts []string) string {
 	}
 	return b.String()
 }
+
+// Denied is what a caller hears who may not do what it asks for. why is the end of AWS's sentence.
+// Sources: IAM User Guide, "Troubleshoot access denied error messages"; EC2 API reference, error codes.
+func Denied(p awswire.Protocol, c Caller, action, resource, why string) *awswire.Error {
+	text := "User: " + c.ARN + " is not authorized to perform: " + action + " on resource: " + resource + " " + why
+	switch p {
+	case awswire.JSON11:
+		return refuse("AccessDeniedException", http.StatusBadRequest, text)
+	case awswire.EC2:
+		return refuse("UnauthorizedOperation", http.StatusForbidden, "You are not authorized to perform this operation. "+text)
+	}
+	return refuse("AccessDenied", http.StatusForbidden, text)
+}

@@ -18,10 +18,14 @@ type Key struct {
 	ARN             string // of the owner
 	UserID          string // of the owner
 	Root            bool
+	Role            string    // name of the role, of a role's session; "" for others
+	SessionPolicy   string    // what a session was narrowed to; "" for none
 	Expires         time.Time // zero: never
 }
 
 // Keys finds access keys. Any error but ErrUnknownKey is an internal failure.
 type Keys interface {
-	Lookup(ctx context.Context, accessKeyID string) (Key, error)
+	// Lookup finds a key. token is the request's session token, which holds what a temporary key
+	// is; "" if the request has none.
+	Lookup(ctx context.Context, accessKeyID, token string) (Key, error)
 }

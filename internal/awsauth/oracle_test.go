@@ -81,7 +81,7 @@ var (
 
 type keyMap map[string]Key
 
-func (m keyMap) Lookup(_ context.Context, id string) (Key, error) {
+func (m keyMap) Lookup(_ context.Context, id, _ string) (Key, error) {
 	k, ok := m[id]
 	if !ok {
 		return Key{}, ErrUnknownKey

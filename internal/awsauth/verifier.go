@@ -96,7 +96,7 @@ func (v *Verifier) verify(r *http.Request, bodyHash, service string, p refusal) 
 	if refused != nil {
 		return Caller{}, refused
 	}
-	key, err := v.keys.Lookup(r.Context(), s.accessKeyID)
+	key, err := v.keys.Lookup(r.Context(), s.accessKeyID, s.token)
 	if errors.Is(err, ErrUnknownKey) || err == nil && key.SecretAccessKey == "" {
 		return Caller{}, p.unknownKey()
 	}
@@ -116,7 +116,8 @@ func (v *Verifier) verify(r *http.Request, bodyHash, service string, p refusal) 
 		}
 	}
 	return Caller{Account: key.Account, Region: s.region, AccessKeyID: key.AccessKeyID, ARN: key.ARN,
-		UserID: key.UserID, Root: key.Root, Expires: key.Expires}, nil
+		UserID: key.UserID, Root: key.Root, Expires: key.Expires,
+		Role: key.Role, SessionPolicy: key.SessionPolicy}, nil
 }
 
 func (v *Verifier) checkScope(s *signature, service string, p refusal) *awswire.Error {

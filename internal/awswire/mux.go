@@ -24,7 +24,10 @@ type MuxOptions struct {
 	// comes from r.Context(). api is nil for a request of no known service, op may be empty or
 	// unknown. An *Error is told to the caller, any other error is a failure of ours. Required.
 	Authenticate func(r *http.Request, body []byte, api *API, op string) (context.Context, error)
-	Log          *slog.Logger // nil: slog.Default
+	// Authorize decides whether the caller, in ctx, may have an operation done; in is the decoded
+	// input. Its errors are told as Authenticate's are. Nil: every caller may do everything.
+	Authorize func(ctx context.Context, api *API, op string, in any) error
+	Log       *slog.Logger // nil: slog.Default
 	// Observe is told of every request for an operation that is served: how it ended ("" or an error
 	// code), and how long it took. Nil: nobody is.
 	Observe func(api *API, op, code string, took time.Duration)
@@ -36,7 +39,7 @@ type MuxOptions struct {
 
 // A Mux serves the APIs added to it. It is an http.Handler; all of its paths are the same.
 // A request passes these steps, and the first that fails answers it: size, authentication,
-// operation, form of the input, members that must be there, handler.
+// operation, form of the input, members that must be there, authorization, handler.
 type Mux struct {
 	o       MuxOptions
 	apis    []*API
@@ -158,6 +161,11 @@ func (m *Mux) serve(w http.ResponseWriter, r *http.Request) (rt route, out any, 
 	in := reflect.New(op.in)
 	if err := rt.decode(op, body, in.Elem()); err != nil {
 		return rt, nil, err
+	}
+	if m.o.Authorize != nil {
+		if err := m.o.Authorize(ctx, rt.api, rt.op, in.Interface()); err != nil {
+			return rt, nil, fmt.Errorf("authorize: %w", err)
+		}
 	}
 	out, err = op.run(ctx, in.Interface())
 	return rt, out, err

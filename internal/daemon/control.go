@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -69,7 +71,7 @@ func (s *server) controllers(ctx context.Context) error {
 		return err
 	}
 	tasks := task.New(task.Options{DB: s.db, Engine: s.engine, Apply: s.fabric.Apply, Netns: s.network.TaskNetns, Resolve: s.resolve,
-		Stream: s.stream, Secret: s.secret, PublicAddress: s.claimPublic, Fault: s.fault, Log: log.With("part", "task")})
+		Stream: s.stream, Secret: s.secret, PublicAddress: s.claimPublic, Endpoints: s.endpoints(), Fault: s.fault, Log: log.With("part", "task")})
 	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: taskMemory(), Fault: s.fault, Log: log.With("part", "scheduler")})
 	targets := target.New(target.Options{DB: s.db, Netns: s.network.VPCNetns, Client: s.balancer, Path: s.p.Snapshot(), Apply: s.fabric.Apply, StrictTiming: s.o.StrictTiming,
 		Front: s.front, Fault: s.fault, Log: log.With("part", "target")})
@@ -122,10 +124,42 @@ func await(ctx context.Context, socket string, limit time.Duration) {
 
 // names is fabric.Options.Names: what the resolver and the metadata endpoint know.
 func (s *server) names(ctx context.Context, snapshot linklocal.Snapshot) error {
+	snapshot.API = strings.TrimPrefix(s.endpoint, "http://")
 	if err := snapshot.Write(s.p.Names()); err != nil {
 		return err
 	}
 	return linklocal.Reload(ctx, s.p.NamesSocket())
+}
+
+// taskKey is fabric.Options.Credentials.
+func (s *server) taskKey(ctx context.Context, t state.Task, role string, life time.Duration) (linklocal.Credentials, error) {
+	k, err := s.iam.TaskKey(ctx, t.Scope.Account, role, t.ID, life)
+	if !arn.IsARN(role) {
+		role = arn.Scope{Account: t.Scope.Account}.ARN("iam", "role/"+role)
+	}
+	return linklocal.Credentials{RoleARN: role, AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, Token: k.SessionToken, Expiration: k.Expires}, err
+}
+
+// serviceIDs are the SDKs' names of services that don't sign with them.
+// Source: AWS SDKs and Tools Reference Guide, "Service-specific endpoints".
+var serviceIDs = map[string]string{
+	"elasticloadbalancing": "ELASTIC_LOAD_BALANCING_V2", "logs": "CLOUDWATCH_LOGS", "secretsmanager": "SECRETS_MANAGER",
+	"elasticfilesystem": "EFS", "monitoring": "CLOUDWATCH", "application-autoscaling": "APPLICATION_AUTO_SCALING",
+}
+
+// endpoints is task.Options.Endpoints: one variable for each service there is.
+func (s *server) endpoints() []string {
+	var out []string
+	for api := range s.api.Operations() {
+		id := serviceIDs[api.SigningName]
+		if id == "" {
+			id = strings.ToUpper(api.SigningName)
+		}
+		if name := "AWS_ENDPOINT_URL_" + id; !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // stream is task.Options.Stream.

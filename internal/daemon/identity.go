@@ -74,13 +74,16 @@ func ensureCredentials(p Paths, account, region string) (Credentials, error) {
 	return c, writeCredentials(p, c)
 }
 
-// rootKey answers for the one key there is; other identities come from IAM later.
-type rootKey struct{ c Credentials }
+// keys are the root key and IAM's temporary ones.
+type keys struct {
+	c         Credentials
+	temporary awsauth.Keys
+}
 
 // Lookup is awsauth.Keys.
-func (k rootKey) Lookup(_ context.Context, id string) (awsauth.Key, error) {
+func (k keys) Lookup(ctx context.Context, id, token string) (awsauth.Key, error) {
 	if id != k.c.AccessKeyID {
-		return awsauth.Key{}, awsauth.ErrUnknownKey
+		return k.temporary.Lookup(ctx, id, token)
 	}
 	return awsauth.Key{AccessKeyID: id, SecretAccessKey: k.c.SecretAccessKey, Account: k.c.Account, Root: true,
 		ARN: "arn:aws:iam::" + k.c.Account + ":root", UserID: k.c.Account}, nil // root: user id = account id (STS GetCallerIdentity)

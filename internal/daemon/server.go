@@ -60,6 +60,7 @@ type server struct {
 	api      *awswire.Mux
 	registry *oci.Registry
 	acm      *acm.Service
+	iam      *iam.Service
 	ecr      *ecr.Service
 	logs     *logs.Service
 	ssm      *ssm.Service
@@ -132,7 +133,7 @@ func (s *server) ground(port int, p Paths) (err error) {
 	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Plane(), "lb", "--run", p.Run, "--snapshot", p.Snapshot()}, log}
 	s.net = &guardian{"net", p.PIDFile("net"), p.Data + "/net/log", []string{p.Plane(), "net", "--snapshot", p.Names(), "--socket", p.NamesSocket()}, log}
 	s.balancer = lbconfig.NewClient(p.BalancerSocket())
-	s.fabric = fabric.New(fabric.Options{DB: s.db, Net: s.network, Names: s.names, Log: log.With("part", "fabric")})
+	s.fabric = fabric.New(fabric.Options{DB: s.db, Net: s.network, Names: s.names, Credentials: s.taskKey, Log: log.With("part", "fabric")})
 	return nil
 }
 
@@ -144,9 +145,10 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 		registryHost = fmt.Sprintf("localhost:%d", port)
 	}
 	secret := sha256.Sum256([]byte("registry token\n" + creds.SecretAccessKey))
+	s.iam = iam.New(iam.Options{DB: s.db, Key: key, Log: log})
 	blobs := ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
 	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: blobs, RegistryHost: registryHost, Scope: s.home(),
-		Secret: secret[:], TokenTTL: s.o.TokenTTL, Log: log.With("part", "registry"),
+		Secret: secret[:], TokenTTL: s.o.TokenTTL, Permit: s.iam.Permit, Log: log.With("part", "registry"),
 		Events: func(ctx context.Context, sc arn.Scope, group, stream string) (string, error) {
 			return s.logs.Stream(ctx, sc, group, stream, true)
 		}})
@@ -155,10 +157,9 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	s.vpc = vpc.New(vpc.Options{DB: s.db, DefaultVPC: s.o.DefaultVPC, Apply: s.fabric.Apply, Log: log})
 	s.ssm = ssm.New(ssm.Options{DB: s.db, Key: key, Log: log.With("part", "ssm")})
 	s.secrets = secrets.New(secrets.Options{DB: s.db, Key: key, Log: log.With("part", "secrets")})
-	identities := iam.New(iam.Options{DB: s.db, Log: log})
 
-	s.verifier = awsauth.NewVerifier(rootKey{creds}, awsauth.Options{Regions: []string{s.o.Region}})
-	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Log: log, Observe: s.metrics.observe, Explain: s.explain, Coverage: "doc/coverage.md"})
+	s.verifier = awsauth.NewVerifier(keys{creds, s.iam}, awsauth.Options{Regions: []string{s.o.Region}})
+	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Authorize: s.iam.Authorize, Log: log, Observe: s.metrics.observe, Explain: s.explain, Coverage: "doc/coverage.md"})
 	s.api.Add(ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()}).API())
 	s.api.Add(s.ecr.API())
 	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
@@ -167,8 +168,8 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	s.api.Add(s.logs.API())
 	s.api.Add(s.ssm.API())
 	s.api.Add(s.secrets.API())
-	s.api.Add(identities.API())
-	s.api.Add(identities.STS())
+	s.api.Add(s.iam.API())
+	s.api.Add(s.iam.STS())
 }
 
 // close gives back what newServer took. What outlives the server stays.

@@ -1,10 +1,13 @@
 package ecr
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/awsauth"
+	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/oci"
 	"github.com/lotse-project/lotse/internal/state"
 )
@@ -34,10 +37,10 @@ func (s *Service) Authorize(r *http.Request, repo string, action oci.Action) err
 		return nil
 	}
 	sc, name := arn.ScopeOf(repo)
-	if sc.Account == c.Account {
-		return nil
-	}
 	resource := state.Repository{Scope: sc, Name: name}.ARN()
+	if sc.Account == c.Account {
+		return s.permit(r.Context(), c, sc.Region, actions[action], resource)
+	}
 	return &oci.Error{Status: 403, Code: "DENIED", Message: textDenied(c.ARN, actions[action], resource)}
 }
 
@@ -52,6 +55,22 @@ var (
 
 // actions are the permissions that AWS names when it refuses one.
 var actions = map[oci.Action]string{oci.Pull: "BatchGetImage", oci.Push: "InitiateLayerUpload", oci.Delete: "BatchDeleteImage"}
+
+// permit asks the policies of a session of a role. The account's root may do all.
+func (s *Service) permit(ctx context.Context, c claims, region, action, resource string) error {
+	if c.Role == "" {
+		return nil
+	}
+	if s.o.Permit == nil {
+		return &oci.Error{Status: 403, Code: "DENIED", Message: textDenied(c.ARN, action, resource)}
+	}
+	err := s.o.Permit(ctx, awsauth.Caller{Account: c.Account, Region: region, ARN: c.ARN, Role: c.Role, SessionPolicy: c.Policy}, "ecr:"+action, resource)
+	var denied *awswire.Error
+	if errors.As(err, &denied) {
+		return &oci.Error{Status: 403, Code: "DENIED", Message: denied.Message}
+	}
+	return err
+}
 
 // challenge asks for a login, at the host under which the client knows the registry.
 func (s *Service) challenge(r *http.Request) *oci.Error {

@@ -35,6 +35,8 @@ type Options struct {
 	Secret []byte
 	// TokenTTL is how long a login lasts at most. 0: 12 h, as on AWS.
 	TokenTTL time.Duration
+	// Permit asks the policies of a caller that isn't root for an action; an *awswire.Error refuses. Nil: all such are refused.
+	Permit func(ctx context.Context, c awsauth.Caller, action, resource string) error
 	// Room refuses pushes when it returns an error; see oci.Options.
 	Room func() error
 	// Events finds the directory of a log stream, with the stream and its group made if they aren't there. What

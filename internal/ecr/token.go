@@ -30,6 +30,9 @@ type claims struct {
 	Account    string `json:"account"`
 	ARN        string `json:"arn"`
 	Expiration int64  `json:"expiration"` // Unix seconds
+	// Of a session of a role; "" for the account's root.
+	Role   string `json:"role,omitempty"`
+	Policy string `json:"policy,omitempty"`
 }
 
 // GetAuthorizationToken gives a password for docker login. It ends with the caller's own key, if that is temporary.
@@ -65,7 +68,7 @@ func (s *Service) token(c awsauth.Caller) (token string, expires time.Time) {
 		expires = c.Expires
 	}
 	expires = expires.Truncate(time.Second)
-	raw, err := json.Marshal(claims{Account: c.Account, ARN: c.ARN, Expiration: expires.Unix()})
+	raw, err := json.Marshal(claims{Account: c.Account, ARN: c.ARN, Expiration: expires.Unix(), Role: c.Role, Policy: c.SessionPolicy})
 	if err != nil {
 		panic(err) // strings and a number
 	}

@@ -17,7 +17,7 @@ import (
 func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDefinition, error) {
 	var none types.TaskDefinition
 	if err := onlyMembers("", in, "Family", "ContainerDefinitions", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities",
-		"ExecutionRoleArn", "RuntimePlatform", "Tags"); err != nil {
+		"ExecutionRoleArn", "TaskRoleArn", "RuntimePlatform", "Tags"); err != nil {
 		return none, err
 	}
 	if !nameRE.MatchString(aws.ToString(in.Family)) {
@@ -60,7 +60,7 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 	return types.TaskDefinition{
 		Family: in.Family, Status: types.TaskDefinitionStatusActive, NetworkMode: in.NetworkMode,
 		Cpu: aws.String(strconv.Itoa(cpu)), Memory: aws.String(strconv.Itoa(memory)),
-		ContainerDefinitions: containers, ExecutionRoleArn: in.ExecutionRoleArn, RuntimePlatform: in.RuntimePlatform,
+		ContainerDefinitions: containers, ExecutionRoleArn: in.ExecutionRoleArn, TaskRoleArn: in.TaskRoleArn, RuntimePlatform: in.RuntimePlatform,
 		RequiresCompatibilities: compat,
 		Compatibilities:         []types.Compatibility{types.CompatibilityEc2, types.CompatibilityFargate},
 		Volumes:                 []types.Volume{}, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
@@ -289,6 +289,9 @@ func requiredAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 	}
 	if ecr {
 		names = append(names, "com.amazonaws.ecs.capability.ecr-auth", "ecs.capability.execution-role-ecr-pull")
+	}
+	if aws.ToString(in.TaskRoleArn) != "" {
+		names = append(names, "com.amazonaws.ecs.capability.task-iam-role")
 	}
 	out := []types.Attribute{}
 	for _, n := range names {

@@ -292,7 +292,7 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 		if jsonSize(ov) > 8192 {
 			return invalid("Overrides have at most 8192 characters.")
 		}
-		if err := onlyMembers("overrides", *ov, "ContainerOverrides", "Cpu", "Memory", "ExecutionRoleArn"); err != nil {
+		if err := onlyMembers("overrides", *ov, "ContainerOverrides", "Cpu", "Memory", "ExecutionRoleArn", "TaskRoleArn"); err != nil {
 			return err
 		}
 		for _, co := range ov.ContainerOverrides {
@@ -322,8 +322,11 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 		}
 		t.Overrides = *ov
 	}
-	if err := checkRole(tx, sc, role, nil); err != nil {
-		return err
+	taskRole := state.TaskRole(*t, def)
+	for _, role := range []*string{role, &taskRole} {
+		if err := checkRole(tx, sc, role, nil); err != nil {
+			return err
+		}
 	}
 	var err error
 	t.CPU, t.Memory, err = fargateSize(cpu, memory)

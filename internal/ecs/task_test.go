@@ -72,6 +72,7 @@ func TestRunTask_Overrides(t *testing.T) {
 		{types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("db")}}}, "InvalidParameterException", "Override for container named db is not a container in the TaskDefinition."},
 		{types.TaskOverride{Cpu: aws.String("512")}, "ClientException", "No Fargate configuration exists for given values."},
 		{types.TaskOverride{ExecutionRoleArn: aws.String("arn:aws:iam::000000000000:role/nobody")}, "ClientException", state.CannotAssume("arn:aws:iam::000000000000:role/nobody")},
+		{types.TaskOverride{TaskRoleArn: aws.String("arn:aws:iam::000000000000:role/lambda")}, "ClientException", state.CannotAssume("arn:aws:iam::000000000000:role/lambda")},
 		{types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app"), Command: []string{strings.Repeat("x", 8200)}}}}, "InvalidParameterException", "Overrides have at most 8192 characters."},
 	} {
 		_, err := b.runTask(func(in *ecs.RunTaskInput) { in.Overrides = &tc.ov })

@@ -30,8 +30,10 @@ func (s *Service) RegisterTaskDefinition(ctx context.Context, in *ecs.RegisterTa
 	}
 	sc := scope(ctx)
 	err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
-		if err := checkRole(tx, sc, def.ExecutionRoleArn, errRoleInvalid); err != nil {
-			return err
+		for _, role := range []*string{def.ExecutionRoleArn, def.TaskRoleArn} {
+			if err := checkRole(tx, sc, role, errRoleInvalid); err != nil {
+				return err
+			}
 		}
 		family := aws.ToString(in.Family)
 		f, err := state.Families.Get(tx, sc.Key(family))
@@ -222,18 +224,8 @@ func findTaskDefinition(tx store.Reader, sc arn.Scope, given string) (store.Obje
 		}
 		return td, err
 	}
-	for td, err := range state.TaskDefinitions.List(tx, sc.Key(family, "")) {
-		if err != nil {
-			return last, err
-		}
-		if td.Val.Definition.Status == types.TaskDefinitionStatusActive {
-			last = td
-		}
-	}
-	if last.Key == "" {
-		return last, errTaskDefMissing
-	}
-	return last, nil
+	last, err = state.LatestRevision(tx, sc, family)
+	return last, absent(err, errTaskDefMissing)
 }
 
 // checkRole looks that a role exists and trusts ECS tasks: what iam:PassRole and the assumption

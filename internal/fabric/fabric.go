@@ -52,7 +52,11 @@ type Options struct {
 	Net Network
 	// Names hands the snapshot to those who serve it. It returns when they do.
 	Names func(ctx context.Context, s linklocal.Snapshot) error
-	Log   *slog.Logger
+	// Credentials makes a temporary key of a task's role. store.ErrNotFound: the role is gone. Nil:
+	// tasks get none.
+	Credentials func(ctx context.Context, t state.Task, role string, life time.Duration) (linklocal.Credentials, error)
+	Now         func() time.Time // nil: time.Now
+	Log         *slog.Logger
 }
 
 // Controller is the reconciler of networks. It writes no records.
@@ -60,15 +64,19 @@ type Controller struct {
 	o Options
 
 	mu    sync.Mutex
-	turns map[string]*turns // VPC id, or namesKey
-	loop  *reconcile.Loop   // nil unless Run runs
-	last  []byte            // snapshot as published, JSON; nil: not known
+	turns map[string]*turns                // VPC id, or namesKey
+	loop  *reconcile.Loop                  // nil unless Run runs
+	last  []byte                           // snapshot as published, JSON; nil: not known
+	keys  map[string]linklocal.Credentials // by task's id, as last handed out
 }
 
 // New makes the controller. Apply works at once, Run repairs and follows.
 func New(o Options) *Controller {
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return &Controller{o: o, turns: map[string]*turns{}}
 }
@@ -94,7 +102,7 @@ func (c *Controller) Changed(kind, key string) {
 	case state.VPCs.Kind(), state.Subnets.Kind(), state.SecurityGroups.Kind(), state.NetworkInterfaces.Kind():
 		sc, _ := arn.ScopeOf(key) // a deleted record does not tell its VPC
 		loop.Add(sc.Key())
-	case state.LoadBalancers.Kind(), state.Tasks.Kind(), state.TaskStatuses.Kind():
+	case state.LoadBalancers.Kind(), state.Roles.Kind(), state.Tasks.Kind(), state.TaskStatuses.Kind():
 		loop.AddAfter(namesKey, gather)
 	}
 }
@@ -125,7 +133,7 @@ func (c *Controller) Run(ctx context.Context) error {
 // Reconcile applies every VPC of a scope, or publishes names.
 func (c *Controller) Reconcile(ctx context.Context, key string) (time.Duration, error) {
 	if key == namesKey {
-		return 0, c.publish(ctx)
+		return renewEvery, c.publish(ctx)
 	}
 	account, region, _ := strings.Cut(strings.TrimSuffix(key, "/"), "/")
 	sc := arn.Scope{Account: account, Region: region}

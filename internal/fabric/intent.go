@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/lotse-project/lotse/internal/linklocal"
 	"github.com/lotse-project/lotse/internal/network"
 	"github.com/lotse-project/lotse/internal/state"
 )
@@ -16,7 +17,7 @@ const anyICMP = 65535
 // intent says what the network of a VPC is to be. Public addresses outside the server's pool (it
 // may have another one than when they were given) are left out: the host can't route them.
 func intent(r records, pool netip.Prefix) (network.Intent, error) {
-	in := network.Intent{ID: r.vpc.ID}
+	in := network.Intent{ID: r.vpc.ID, Services: []network.Service{{Addr: linklocal.MetadataAddr, Proto: 6, Port: linklocal.APIPort}}}
 	var err error
 	if in.CIDR, err = netip.ParsePrefix(r.vpc.CIDR); err != nil {
 		return in, err

@@ -49,7 +49,7 @@ func TestIntent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := network.Intent{
+	want := network.Intent{Services: []network.Service{{Addr: addr("169.254.170.2"), Proto: 6, Port: 4566}},
 		ID: "vpc-1", CIDR: prefix("172.31.0.0/16"), Subnets: []netip.Prefix{prefix("172.31.0.0/20"), prefix("172.31.16.0/20")},
 		Groups: []network.Group{
 			{ID: "sg-lb", In: []network.Rule{{Proto: 6, Lo: 80, Hi: 81, CIDR: prefix("0.0.0.0/0")}}, Out: []network.Rule{{CIDR: prefix("0.0.0.0/0")}}},

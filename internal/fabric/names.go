@@ -28,7 +28,11 @@ func (c *Controller) publish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("names: %w", err)
 		}
-		s, err := snapshot(all, c.netns)
+		keys, err := c.credentials(ctx, all)
+		if err != nil {
+			return fmt.Errorf("names: %w", err)
+		}
+		s, err := snapshot(all, keys, c.netns)
 		if err != nil {
 			return fmt.Errorf("names: %w", err)
 		}
@@ -50,7 +54,7 @@ func (c *Controller) publish(ctx context.Context) error {
 
 // snapshot says what each VPC's resolver and metadata endpoint know. A VPC without a namespace
 // ("") is left out: nothing can be served there, and nobody is there to ask.
-func snapshot(all []records, netns func(vpc string) string) (linklocal.Snapshot, error) {
+func snapshot(all []records, keys map[string]linklocal.Credentials, netns func(vpc string) string) (linklocal.Snapshot, error) {
 	var s linklocal.Snapshot
 	for _, r := range all {
 		path := netns(r.vpc.ID)
@@ -71,7 +75,11 @@ func snapshot(all []records, netns func(vpc string) string) (linklocal.Snapshot,
 			byID[e.ID] = a
 			v.Names[state.PrivateDNSName(e.Scope.Region, e.Address)] = []netip.Addr{a}
 			if t, ok := r.tasks[e.Task]; ok {
-				v.Tasks[a] = metadata(r, t, e)
+				m := metadata(r, t, e)
+				if k, ok := keys[t.ID]; ok {
+					m.CredentialsID, m.Credentials = state.CredentialsID(t.ID), &k
+				}
+				v.Tasks[a] = m
 			}
 		}
 		for _, b := range r.balancers {

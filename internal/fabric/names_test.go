@@ -33,7 +33,7 @@ func here(vpc string) string { return "/run/" + vpc }
 
 func TestSnapshot_Names(t *testing.T) {
 	r := named()
-	s, err := snapshot([]records{r}, here)
+	s, err := snapshot([]records{r}, nil, here)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestSnapshot_Names(t *testing.T) {
 	if v.Netns != "/run/vpc-1" || v.Resolver != addr("172.31.0.2") || v.ID != "vpc-1" {
 		t.Errorf("VPC = %+v", v)
 	}
-	if s, err := snapshot([]records{r}, func(string) string { return "" }); err != nil || len(s.VPCs) != 0 {
+	if s, err := snapshot([]records{r}, nil, func(string) string { return "" }); err != nil || len(s.VPCs) != 0 {
 		t.Errorf("a VPC without a namespace is served: %+v, %v", s, err)
 	}
 }
@@ -69,7 +69,7 @@ func TestBalancerNames(t *testing.T) {
 }
 
 func TestSnapshot_Metadata(t *testing.T) {
-	s, err := snapshot([]records{named()}, here)
+	s, err := snapshot([]records{named()}, nil, here)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,9 +76,14 @@ func TestClients_WrongSecret(t *testing.T) {
 func serve(t *testing.T) aws.Config {
 	t.Helper()
 	s, _ := newService(t)
-	verifier := awsauth.NewVerifier(rootKey{}, awsauth.Options{})
+	return serveAll(t, s)
+}
+
+func serveAll(t *testing.T, s *Service, others ...*awswire.API) aws.Config {
+	t.Helper()
+	verifier := awsauth.NewVerifier(rootKey{s}, awsauth.Options{Now: s.o.Now})
 	mux := awswire.NewMux(awswire.MuxOptions{
-		Log: s.o.Log,
+		Log: s.o.Log, Authorize: s.Authorize,
 		Authenticate: func(r *http.Request, body []byte, api *awswire.API, _ string) (context.Context, error) {
 			c, err := verifier.Verify(r, body, api)
 			return awsauth.WithCaller(r.Context(), c), err
@@ -86,17 +91,21 @@ func serve(t *testing.T) aws.Config {
 	})
 	mux.Add(s.API())
 	mux.Add(s.STS())
+	for _, a := range others {
+		mux.Add(a)
+	}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return aws.Config{Region: "eu-central-1", BaseEndpoint: &server.URL, RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "secret", "")}
 }
 
-type rootKey struct{}
+// rootKey knows the root's key, and the temporary ones.
+type rootKey struct{ s *Service }
 
-func (rootKey) Lookup(_ context.Context, id string) (awsauth.Key, error) {
+func (k rootKey) Lookup(ctx context.Context, id, token string) (awsauth.Key, error) {
 	if id != "AKIAIOSFODNN7EXAMPLE" {
-		return awsauth.Key{}, awsauth.ErrUnknownKey
+		return k.s.Lookup(ctx, id, token)
 	}
 	return awsauth.Key{AccessKeyID: id, SecretAccessKey: "secret", Account: "000000000000", ARN: "arn:aws:iam::000000000000:root", UserID: "000000000000", Root: true}, nil
 }

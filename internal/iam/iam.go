@@ -1,22 +1,26 @@
 // Package iam is the API of AWS IAM as far as running containers needs it, roles and their
 // policies, and the API of AWS STS. Trust policies are acted on: ECS refuses roles that don't
-// trust it. Permission policies are checked and kept; nothing evaluates them yet, since every
-// caller is the account's root.
+// trust it. Permission policies are asked for everything that a session of a role wants to do
+// (Authorize); the account's root may do all.
 package iam
 
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/seal"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
 // Options is what the service needs to know of its surroundings.
 type Options struct {
 	DB  *store.DB
-	Log *slog.Logger // who made, changed and deleted roles; nil: slog.Default
+	Key *seal.Key        // seals session tokens; nil: there are no temporary keys
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // who made, changed and deleted roles; nil: slog.Default
 }
 
 // Service answers the operations of IAM and STS.
@@ -26,6 +30,9 @@ type Service struct{ o Options }
 func New(o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return &Service{o: o}
 }
@@ -63,6 +70,7 @@ func (s *Service) STS() *awswire.API {
 	// Source: STS service model: query protocol, version 2011-06-15.
 	a := &awswire.API{SigningName: "sts", Protocol: awswire.Query, Version: "2011-06-15", Namespace: "https://sts.amazonaws.com/doc/2011-06-15/"}
 	awswire.Handle(a, s.GetCallerIdentity)
+	awswire.Handle(a, s.AssumeRole)
 	return a
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/policy"
+	"github.com/lotse-project/lotse/internal/seal"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
@@ -316,7 +317,11 @@ func newService(t *testing.T) (*Service, context.Context) {
 	}
 	t.Cleanup(func() { db.Close() })
 	c := awsauth.Caller{Account: "000000000000", Region: "us-east-1", ARN: "arn:aws:iam::000000000000:root", UserID: "000000000000", Root: true}
-	return New(Options{DB: db, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}), awsauth.WithCaller(context.Background(), c)
+	key, err := seal.New(make([]byte, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(Options{DB: db, Key: key, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}), awsauth.WithCaller(context.Background(), c)
 }
 
 func createRole(t *testing.T, s *Service, ctx context.Context, name string) *string {

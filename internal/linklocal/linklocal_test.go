@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -13,7 +14,7 @@ import (
 
 func served(t *testing.T, v VPC) *vpcServer {
 	t.Helper()
-	s := &vpcServer{}
+	s := &vpcServer{api: &atomic.Pointer[string]{}}
 	s.vpc.Store(&v)
 	return s
 }
@@ -73,7 +74,7 @@ func TestMetadata_ShowsATaskOnlyItself(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, tc.path, nil)
 		r.RemoteAddr = tc.from
 		w := httptest.NewRecorder()
-		s.metadata(w, r)
+		s.handler().ServeHTTP(w, r)
 		if w.Code != tc.status {
 			t.Errorf("%s from %s: %d, want %d", tc.path, tc.from, w.Code, tc.status)
 		}

@@ -3,19 +3,16 @@ package linklocal
 import (
 	"encoding/json"
 	"net/http"
-	"net/netip"
 	"strings"
 )
 
-// metadata serves GET /v4/ID and GET /v4/ID/task. A task sees its own containers only: who asks
-// is told by the source address, which the network doesn't let a task forge.
+// metadata serves GET /v4/ID and GET /v4/ID/task. A task sees its own containers only.
 func (v *vpcServer) metadata(w http.ResponseWriter, r *http.Request) {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	task, known := v.vpc.Load().Tasks[from.Addr()]
+	task, known := v.asker(r)
 	rest, isV4 := strings.CutPrefix(r.URL.Path, "/v4/")
 	id, what, _ := strings.Cut(strings.TrimSuffix(rest, "/"), "/")
 	c, ours := task.Containers[id]
-	if err != nil || !known || !isV4 || !ours || r.Method != http.MethodGet {
+	if !known || !isV4 || !ours || r.Method != http.MethodGet {
 		reply(w, http.StatusNotFound, "V4 container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: "+id)
 		return
 	}

@@ -87,11 +87,13 @@ type server struct {
 	o    Options
 	mu   sync.Mutex
 	vpcs map[string]*vpcServer
+	api  atomic.Pointer[string] // Snapshot.API
 }
 
 // A vpcServer holds the sockets of one VPC and what they answer from.
 type vpcServer struct {
 	vpc   atomic.Pointer[VPC]
+	api   *atomic.Pointer[string]
 	inode uint64 // of the namespace: another one under the same path wants new sockets
 	close []func() error
 }
@@ -119,6 +121,7 @@ func (s *server) reload() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.api.Store(&snap.API)
 	keep := map[string]bool{}
 	var errs []error
 	for i := range snap.VPCs {
@@ -132,7 +135,7 @@ func (s *server) reload() error {
 			vs.stop()
 			delete(s.vpcs, v.ID)
 		}
-		vs := &vpcServer{inode: ino}
+		vs := &vpcServer{inode: ino, api: &s.api}
 		vs.vpc.Store(v)
 		if err := vs.listen(s.o.Control(v.Netns), v.Resolver); err != nil {
 			vs.stop()
@@ -180,13 +183,15 @@ func (v *vpcServer) listen(control func(string, string, syscall.RawConn) error, 
 		go u.ActivateAndServe()
 		go t.ActivateAndServe()
 	}
-	meta, err := lc.Listen(ctx, "tcp4", netip.AddrPortFrom(MetadataAddr, 80).String())
-	if err != nil {
-		return err
+	for port, h := range map[uint16]http.Handler{80: v.handler(), APIPort: v.relay()} {
+		l, err := lc.Listen(ctx, "tcp4", netip.AddrPortFrom(MetadataAddr, port).String())
+		if err != nil {
+			return err
+		}
+		web := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second}
+		go web.Serve(l)
+		v.close = append(v.close, l.Close, web.Close)
 	}
-	web := &http.Server{Handler: http.HandlerFunc(v.metadata), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second}
-	go web.Serve(meta)
-	v.close = append(v.close, meta.Close, web.Close)
 	return nil
 }
 

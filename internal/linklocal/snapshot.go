@@ -1,5 +1,6 @@
 // Package linklocal is what tasks ask of their VPC: the resolver at the VPC's second address and
-// the task metadata endpoint at 169.254.170.2. It runs as a process of its own, `lotse-plane net`,
+// at 169.254.170.2 the task metadata endpoint, its role's credentials and the way to the server's
+// API. It runs as a process of its own, `lotse-plane net`,
 // from a snapshot file, so that a dead control plane takes neither names nor metadata from
 // running tasks.
 package linklocal
@@ -17,12 +18,16 @@ import (
 // MetadataAddr is where every task finds its metadata. Source: ECS task metadata endpoint v4.
 var MetadataAddr = netip.MustParseAddr("169.254.170.2")
 
+// APIPort is where, at MetadataAddr, tasks find the AWS API of their server.
+const APIPort = 4566
+
 // ResolverAddr is where every VPC has its resolver, besides its base address plus two. Source: VPC
 // user guide, Amazon DNS server.
 var ResolverAddr = netip.MustParseAddr("169.254.169.253")
 
 // A Snapshot is everything the process needs to know. It is never changed once made.
 type Snapshot struct {
+	API  string // host:port of the server's API, which tasks reach at APIPort; "": they don't
 	VPCs []VPC
 }
 
@@ -39,6 +44,19 @@ type VPC struct {
 type Task struct {
 	Metadata   TaskMetadata
 	Containers map[string]ContainerMetadata // by the id in ECS_CONTAINER_METADATA_URI_V4
+
+	CredentialsID string       // in AWS_CONTAINER_CREDENTIALS_RELATIVE_URI; "" without a role
+	Credentials   *Credentials // nil without a role
+}
+
+// Credentials are a temporary key of the task's role, as the endpoint gives them.
+// Source: ECS agent, v2 credentials handler.
+type Credentials struct {
+	RoleARN         string `json:"RoleArn"`
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	Expiration      time.Time
 }
 
 // TaskMetadata are the members of PATH/task that Lotse knows. Source: ECS agent, v4 handler.

@@ -314,8 +314,10 @@ func (s *service) launch(tx *store.WriteTx, start Start, memory int) (ids []stri
 		return nil, err
 	}
 	def := td.Val.Definition
-	if ok, err := s.mayAssume(tx, def.ExecutionRoleArn); err != nil || !ok {
-		return nil, err
+	for _, role := range []*string{def.ExecutionRoleArn, def.TaskRoleArn} {
+		if ok, err := s.mayAssume(tx, role); err != nil || !ok {
+			return nil, err
+		}
 	}
 	cpu, err := strconv.Atoi(*def.Cpu)
 	if err != nil {
@@ -349,7 +351,7 @@ func (s *service) launch(tx *store.WriteTx, start Start, memory int) (ids []stri
 	return ids, nil
 }
 
-// mayAssume looks that the role which the tasks need is there and trusts ECS.
+// mayAssume looks that a role which the tasks need is there and trusts ECS.
 func (s *service) mayAssume(tx store.Reader, role *string) (bool, error) {
 	if role == nil || *role == "" {
 		return true, nil
@@ -359,11 +361,11 @@ func (s *service) mayAssume(tx store.Reader, role *string) (bool, error) {
 		return false, err
 	}
 	if ok {
-		delete(s.status.Noted, "role")
+		delete(s.status.Noted, "role "+*role)
 		return true, nil
 	}
 	// Source: events as published by users of the real service.
-	s.once("role", *role, "failed to launch a task with (error "+state.CannotAssume(*role)+").")
+	s.once("role "+*role, "assume", "failed to launch a task with (error "+state.CannotAssume(*role)+").")
 	s.lookAgain(tryAgain)
 	return false, nil
 }

@@ -230,6 +230,23 @@ func TaskDefinitionKey(s string) string {
 	return arn.Scope{Account: a.Account, Region: a.Region}.Key(family, fmt.Sprintf("%010d", n))
 }
 
+// LatestRevision is a family's newest ACTIVE revision. store.ErrNotFound: it has none.
+func LatestRevision(tx store.Reader, sc arn.Scope, family string) (store.Object[TaskDefinition], error) {
+	var last store.Object[TaskDefinition]
+	for td, err := range TaskDefinitions.List(tx, sc.Key(family, "")) {
+		if err != nil {
+			return last, err
+		}
+		if td.Val.Definition.Status == ecstypes.TaskDefinitionStatusActive {
+			last = td
+		}
+	}
+	if last.Key == "" {
+		return last, store.ErrNotFound
+	}
+	return last, nil
+}
+
 // BreakerThreshold is how many consecutive failed tasks end a deployment:
 // half of the desired count rounded up, at least 3 and at most 200.
 // Source: DG deployment-circuit-breaker: desired 1 → 3, 25 → 13, 400 → 200.

@@ -39,26 +39,35 @@ func RoleKey(account, name string) string {
 	return arn.Scope{Account: account}.Key(strings.ToLower(name))
 }
 
-// RoleTrusts reports whether a role's trust policy lets a service, such as
-// ecs-tasks.amazonaws.com, assume it on behalf of the account. The role is named by its ARN or,
-// as ECS allows, by its name. store.ErrNotFound if there is no such role in the account.
-//
-// Conditions see aws:SourceAccount, and aws:SourceArn with only the account known.
-func RoleTrusts(tx store.Reader, account, roleARN, service string) (bool, error) {
+// RoleOf finds a role of the account by its ARN or, as ECS allows, by its name. store.ErrNotFound:
+// there is none.
+func RoleOf(tx store.Reader, account, roleARN string) (Role, error) {
 	name := roleARN
 	if arn.IsARN(roleARN) {
 		name = roleARN[strings.LastIndexByte(roleARN, '/')+1:]
 	}
 	r, err := Roles.Get(tx, RoleKey(account, name))
-	if err != nil {
-		return false, fmt.Errorf("role %s: %w", roleARN, err)
+	if err == nil && arn.IsARN(roleARN) && r.Val.ARN() != roleARN { // another account, path or case
+		err = store.ErrNotFound
 	}
-	if arn.IsARN(roleARN) && r.Val.ARN() != roleARN {
-		return false, fmt.Errorf("role %s: %w", roleARN, store.ErrNotFound) // another account, path or case
-	}
-	d, err := policy.Parse(r.Val.Trust)
 	if err != nil {
-		return false, fmt.Errorf("trust policy of role %s: %w", r.Val.Name, err)
+		return Role{}, fmt.Errorf("role %s: %w", roleARN, err)
+	}
+	return r.Val, nil
+}
+
+// RoleTrusts reports whether a role's trust policy lets a service, such as
+// ecs-tasks.amazonaws.com, assume it on behalf of the account. store.ErrNotFound: as RoleOf.
+//
+// Conditions see aws:SourceAccount, and aws:SourceArn with only the account known.
+func RoleTrusts(tx store.Reader, account, roleARN, service string) (bool, error) {
+	r, err := RoleOf(tx, account, roleARN)
+	if err != nil {
+		return false, err
+	}
+	d, err := policy.Parse(r.Trust)
+	if err != nil {
+		return false, fmt.Errorf("trust policy of role %s: %w", r.Name, err)
 	}
 	return d.TrustsIn(service, policy.Request{
 		"aws:SourceAccount": account,

@@ -108,12 +108,7 @@ func (c *Controller) container(ctx context.Context, l life, d ecstypes.Container
 		User: aws.ToString(d.User), WorkingDir: aws.ToString(d.WorkingDirectory), ReadonlyRoot: aws.ToBool(d.ReadonlyRootFilesystem),
 		CPU: int(d.Cpu), Memory: int64(aws.ToInt32(d.Memory)) << 20,
 	}
-	env := map[string]string{
-		"AWS_EXECUTION_ENV":             "AWS_ECS_FARGATE",
-		"AWS_REGION":                    l.scope().Region,
-		"AWS_DEFAULT_REGION":            l.scope().Region,
-		"ECS_CONTAINER_METADATA_URI_V4": "http://169.254.170.2/v4/" + l.task.ID + "-" + runtimeSuffix(l.task.ID, *d.Name),
-	}
+	env := c.environment(l, *d.Name)
 	for _, e := range d.Environment {
 		env[aws.ToString(e.Name)] = aws.ToString(e.Value)
 	}

@@ -42,6 +42,9 @@ type Options struct {
 	Secret func(ctx context.Context, sc arn.Scope, valueFrom string) (string, error)
 	// PublicAddress claims an address for a task with assignPublicIp.
 	PublicAddress func(tx *store.WriteTx, sc arn.Scope, eni string) (string, error)
+	// Endpoints are the variables that tell SDKs where services are, such as AWS_ENDPOINT_URL_ECS:
+	// containers get them for those that Lotse has, so that calls to others go on to AWS.
+	Endpoints []string
 	// Fault is called before and after every step with its name ("create:before"); tests break there. Nil: never.
 	Fault func(point string)
 	Log   *slog.Logger
