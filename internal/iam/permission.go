@@ -65,6 +65,7 @@ var resources = map[string]map[string]string{
 	"secretsmanager": {
 		"CreateSecret": "secret:{Name}", "": "secret:{SecretId}",
 	},
+	"acm": {"": "{CertificateArn}"},
 	"iam": {
 		"GetPolicy": "{PolicyArn}", "GetPolicyVersion": "{PolicyArn}", "ListRoles": "role/", "": "role/{RoleName}",
 	},
