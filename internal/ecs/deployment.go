@@ -33,6 +33,9 @@ func (s *Service) ListServiceDeployments(ctx context.Context, in *ecs.ListServic
 			if err != nil {
 				return err
 			}
+			if d.Val.RollbackOf != "" {
+				continue // a part of the deployment that it rolls back
+			}
 			v, err := serviceDeploymentView(tx, svc.Val, d.Val)
 			if err != nil {
 				return err
@@ -106,7 +109,7 @@ func (s *Service) DescribeServiceRevisions(ctx context.Context, in *ecs.Describe
 				}
 				v := types.ServiceRevision{
 					ServiceRevisionArn: aws.String(revisionARN(svc, d.RevisionID)), ServiceArn: aws.String(svc.ARN()), ClusterArn: aws.String(svc.ClusterARN()),
-					TaskDefinition: aws.String(d.TaskDefinitionARN), LaunchType: types.LaunchType(d.LaunchType), PlatformVersion: aws.String(d.PlatformVersion),
+					TaskDefinition: aws.String(d.TaskDefinitionARN), LaunchType: types.LaunchType(d.LaunchType), CapacityProviderStrategy: strategyView(d.Strategy), PlatformVersion: aws.String(d.PlatformVersion),
 					PlatformFamily: aws.String("Linux"), LoadBalancers: loadBalancerViews(d.LoadBalancers), NetworkConfiguration: networkView(d.Network),
 					CreatedAt: aws.Time(d.CreatedAt),
 				}
@@ -124,7 +127,7 @@ func (s *Service) DescribeServiceRevisions(ctx context.Context, in *ecs.Describe
 
 // Private
 
-// newDeployment checks what a deployment would run; it is not yet stored.
+// newDeployment checks what a deployment would run; it is not yet stored, and says nothing of how tasks are launched.
 func newDeployment(tx *store.WriteTx, svc state.Service, taskDefinition *string, network *types.NetworkConfiguration, lbs []types.LoadBalancer) (state.Deployment, error) {
 	var none state.Deployment
 	def, err := usable(tx, svc, taskDefinition)
@@ -140,7 +143,7 @@ func newDeployment(tx *store.WriteTx, svc state.Service, taskDefinition *string,
 		return none, err
 	}
 	return state.Deployment{
-		TaskDefinitionARN: *def.TaskDefinitionArn, LaunchType: "FARGATE", PlatformVersion: platformVersion,
+		TaskDefinitionARN: *def.TaskDefinitionArn, PlatformVersion: platformVersion,
 		Network: nw, LoadBalancers: targets, CreatedAt: tx.Now(),
 	}, nil
 }
@@ -327,13 +330,12 @@ func serviceDeploymentView(tx store.Reader, svc state.Service, d state.Deploymen
 	v := types.ServiceDeployment{
 		ServiceDeploymentArn: aws.String(serviceDeploymentARN(svc, d)), ServiceArn: aws.String(svc.ARN()), ClusterArn: aws.String(svc.ClusterARN()),
 		CreatedAt: aws.Time(d.CreatedAt), StartedAt: when(st.StartedAt), FinishedAt: when(st.FinishedAt), UpdatedAt: when(st.UpdatedAt),
-		StatusReason:            aws.String(st.RolloutStateReason),
 		SourceServiceRevisions:  []types.ServiceRevisionSummary{},
 		DeploymentConfiguration: deploymentConfiguration(svc),
 		TargetServiceRevision: &types.ServiceRevisionSummary{Arn: aws.String(revisionARN(svc, d.RevisionID)),
 			RequestedTaskCount: int32(n.wanted), RunningTaskCount: int32(n.running), PendingTaskCount: int32(n.pending)},
 		DeploymentCircuitBreaker: &types.ServiceDeploymentCircuitBreaker{Status: breakerStatus(svc, st), FailureCount: int32(st.FailedTasks),
-			Threshold: int32(state.BreakerThreshold(svc.DesiredCount))},
+			Threshold: int32(svc.CircuitBreaker.Threshold(svc.DesiredCount))},
 	}
 	if d.Sequence == svc.Sequence {
 		v.TargetServiceRevision.RequestedTaskCount = int32(svc.DesiredCount)
@@ -347,14 +349,33 @@ func serviceDeploymentView(tx store.Reader, svc state.Service, d state.Deploymen
 		if how, err = deploymentStatus(tx, svc, by); err != nil {
 			return v, err
 		}
-		v.Rollback = &types.Rollback{Reason: aws.String("Service deployment rolled back because the circuit breaker threshold was exceeded."), StartedAt: aws.Time(by.CreatedAt),
-			ServiceRevisionArn: aws.String(revisionARN(svc, by.RevisionID))}
+		v.Rollback = &types.Rollback{Reason: aws.String(st.Reason), StartedAt: aws.Time(by.CreatedAt), ServiceRevisionArn: aws.String(revisionARN(svc, by.RevisionID))}
+		v.FinishedAt, v.UpdatedAt = when(how.FinishedAt), when(how.UpdatedAt)
 	}
-	v.Status = serviceDeploymentStatus(d, st, how)
+	v.Status = serviceDeploymentStatus(svc, d, st, how)
+	switch {
+	case v.Status == types.ServiceDeploymentStatusStopped:
+		v.StoppedAt = when(st.FinishedAt)
+	case st.NoCandidate:
+		st.Reason = "No rollback candidate was found to run the rollback." // observed by users of the real service
+	}
+	if st.Reason != "" {
+		v.StatusReason = aws.String(st.Reason)
+	}
 	for _, id := range d.Source {
 		v.SourceServiceRevisions = append(v.SourceServiceRevisions, types.ServiceRevisionSummary{Arn: aws.String(revisionARN(svc, id))})
 	}
 	return v, nil
+}
+
+// deploymentByID finds a deployment of the service; one without an ID if it is gone.
+func deploymentByID(tx store.Reader, svc state.Service, id string) (state.Deployment, error) {
+	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
+		if err != nil || o.Val.ID == id {
+			return o.Val, err
+		}
+	}
+	return state.Deployment{}, nil
 }
 
 // rollbackOf finds the deployment that rolled d back; one without an ID if there is none.
@@ -371,7 +392,7 @@ func rollbackOf(tx store.Reader, svc state.Service, d state.Deployment) (state.D
 }
 
 // serviceDeploymentStatus: by is the progress of the deployment that rolls d back, if there is one.
-func serviceDeploymentStatus(d state.Deployment, st, by state.DeploymentStatus) types.ServiceDeploymentStatus {
+func serviceDeploymentStatus(svc state.Service, d state.Deployment, st, by state.DeploymentStatus) types.ServiceDeploymentStatus {
 	switch {
 	case st.RolloutState == "COMPLETED" && d.RollbackOf != "":
 		return types.ServiceDeploymentStatusRollbackSuccessful
@@ -381,10 +402,14 @@ func serviceDeploymentStatus(d state.Deployment, st, by state.DeploymentStatus) 
 		return types.ServiceDeploymentStatusRollbackSuccessful
 	case st.RolloutState == "FAILED" && by.RolloutState == "IN_PROGRESS" && !by.Superseded:
 		return types.ServiceDeploymentStatusRollbackInProgress
-	case st.RolloutState == "FAILED" && by.RolloutState != "":
+	case st.RolloutState == "FAILED" && (by.RolloutState != "" || st.NoCandidate):
 		return types.ServiceDeploymentStatusRollbackFailed
 	case st.RolloutState == "FAILED", st.Superseded:
 		return types.ServiceDeploymentStatusStopped
+	case svc.StopDeployment.ID == d.ID && svc.StopDeployment.Rollback:
+		return types.ServiceDeploymentStatusRollbackRequested
+	case svc.StopDeployment.ID == d.ID:
+		return types.ServiceDeploymentStatusStopRequested
 	case st.StartedAt.IsZero():
 		return types.ServiceDeploymentStatusPending
 	}

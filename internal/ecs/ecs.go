@@ -64,6 +64,7 @@ func (s *Service) API() *awswire.API {
 	awswire.Handle(a, s.ListServiceDeployments)
 	awswire.Handle(a, s.DescribeServiceDeployments)
 	awswire.Handle(a, s.DescribeServiceRevisions)
+	awswire.Handle(a, s.StopServiceDeployment)
 	awswire.Handle(a, s.TagResource)
 	awswire.Handle(a, s.UntagResource)
 	awswire.Handle(a, s.ListTagsForResource)

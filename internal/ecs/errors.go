@@ -20,7 +20,9 @@ var (
 	errRoleInvalid      = client("Role is not valid")
 	errNoSuchResource   = awsError("ResourceNotFoundException", "The specified resource could not be found.")
 	errTooManyTags      = awsError("LimitExceededException", "The maximum number of tags per resource is 50.")
-	errDescribeTaskDef  = client("Unable to describe task definition.")
+	// Source: API reference, ServiceDeploymentNotFoundException.
+	errNoServiceDeployment = awsError("ServiceDeploymentNotFoundException", "The service deploy ARN that you specified in the StopServiceDeployment doesn't exist. You can use ListServiceDeployments to retrieve the service deployment ARNs.")
+	errDescribeTaskDef     = client("Unable to describe task definition.")
 )
 
 func awsError(code, message string) *awswire.Error {
@@ -35,6 +37,11 @@ func invalid(format string, a ...any) *awswire.Error {
 // client is ECS's catch-all for what one may not do.
 func client(format string, a ...any) *awswire.Error {
 	return awsError("ClientException", fmt.Sprintf(format, a...))
+}
+
+// conflict is something that can't be done in the present state.
+func conflict(format string, a ...any) *awswire.Error {
+	return awsError("ConflictException", fmt.Sprintf(format, a...))
 }
 
 // onlyMembers refuses every member of in that is set and not named: a field that nobody acts

@@ -41,7 +41,9 @@ func network() []string {
 func operations(b *bench) map[string]operation {
 	s := b.s
 	deploymentConfiguration := append(under("DeploymentConfiguration", "MinimumHealthyPercent MaximumPercent Strategy"),
-		under("DeploymentConfiguration.DeploymentCircuitBreaker", "Enable Rollback")...)
+		under("DeploymentConfiguration.DeploymentCircuitBreaker", "Enable Rollback ResetOnHealthyTask")...)
+	deploymentConfiguration = append(deploymentConfiguration, under("DeploymentConfiguration.DeploymentCircuitBreaker.ThresholdConfiguration", "Type Value")...)
+	strategy := under("CapacityProviderStrategy", "CapacityProvider Base Weight")
 	balancers := under("LoadBalancers", "TargetGroupArn ContainerName ContainerPort")
 	service := &ecs.CreateServiceInput{ServiceName: aws.String("new"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: b.network()}
 	b.balanced(service)
@@ -68,10 +70,11 @@ func operations(b *bench) map[string]operation {
 			"ServiceName", "StartedBy"),
 		"CreateService": op(service, s.CreateService, slices.Concat([]string{"ServiceName", "Cluster", "TaskDefinition", "DesiredCount", "LaunchType", "PlatformVersion",
 			"SchedulingStrategy", "HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "ClientToken", "AvailabilityZoneRebalancing"},
-			network(), deploymentConfiguration, under("DeploymentController", "Type"), balancers, under("Tags", "Key Value"))...),
+			network(), deploymentConfiguration, strategy, under("DeploymentController", "Type"), balancers, under("Tags", "Key Value"))...),
 		"UpdateService": op(&ecs.UpdateServiceInput{Service: aws.String("svc")}, s.UpdateService, slices.Concat([]string{"Service", "Cluster", "TaskDefinition", "DesiredCount",
 			"PlatformVersion", "HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "ForceNewDeployment", "AvailabilityZoneRebalancing"},
-			network(), deploymentConfiguration, under("DeploymentController", "Type"), balancers)...),
+			network(), deploymentConfiguration, strategy, under("DeploymentController", "Type"), balancers)...),
+		"StopServiceDeployment":      op(&ecs.StopServiceDeploymentInput{ServiceDeploymentArn: b.service().CurrentServiceDeployment}, s.StopServiceDeployment, "ServiceDeploymentArn", "StopType"),
 		"DeleteService":              op(&ecs.DeleteServiceInput{Service: aws.String("svc"), Force: aws.Bool(true)}, s.DeleteService, "Cluster", "Service", "Force"),
 		"DescribeServices":           op(&ecs.DescribeServicesInput{Services: []string{"svc"}}, s.DescribeServices, "Cluster", "Services", "Include"),
 		"ListServices":               op(&ecs.ListServicesInput{}, s.ListServices, "Cluster", "LaunchType", "MaxResults", "NextToken", "ResourceManagementType", "SchedulingStrategy"),

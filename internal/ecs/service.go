@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -20,7 +21,8 @@ import (
 func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput) (*ecs.CreateServiceOutput, error) {
 	if err := onlyMembers("", in, "ServiceName", "Cluster", "TaskDefinition", "DesiredCount", "LaunchType", "PlatformVersion",
 		"LoadBalancers", "NetworkConfiguration", "DeploymentConfiguration", "DeploymentController", "SchedulingStrategy",
-		"HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "Tags", "ClientToken", "AvailabilityZoneRebalancing"); err != nil {
+		"HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags", "Tags", "ClientToken", "AvailabilityZoneRebalancing",
+		"CapacityProviderStrategy"); err != nil {
 		return nil, err
 	}
 	name := aws.ToString(in.ServiceName)
@@ -30,7 +32,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 	if err := checkKind(in); err != nil {
 		return nil, err
 	}
-	if err := checkLaunch(in.LaunchType, in.PlatformVersion); err != nil {
+	if err := checkLaunch(types.LaunchTypeFargate, in.PlatformVersion); err != nil {
 		return nil, err
 	}
 	tags, err := tagMap(in.Tags)
@@ -41,6 +43,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 		Scope: scope(ctx), Name: name, CreatedBy: awsauth.CallerFrom(ctx).ARN, DesiredCount: int(aws.ToInt32(in.DesiredCount)),
 		MinimumHealthy: 100, Maximum: 200, GracePeriod: int(aws.ToInt32(in.HealthCheckGracePeriodSeconds)),
 		PropagateTags: propagate(in.PropagateTags), ManagedTags: in.EnableECSManagedTags, Tags: tags, ClientToken: aws.ToString(in.ClientToken),
+		Rebalance: in.AvailabilityZoneRebalancing != types.AvailabilityZoneRebalancingDisabled, // Source: CreateService: ENABLED unless given
 	}
 	if err := configureDeployment(&svc, in.DeploymentConfiguration); err != nil {
 		return nil, err
@@ -53,10 +56,15 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 			return err
 		}
 		svc.Cluster, svc.CreatedAt = c.Val.Name, tx.Now()
+		launchType, strategy, err := launch(c.Val, in.LaunchType, in.CapacityProviderStrategy)
+		if err != nil {
+			return err
+		}
 		d, err := newDeployment(tx, svc, in.TaskDefinition, in.NetworkConfiguration, in.LoadBalancers)
 		if err != nil {
 			return err
 		}
+		d.LaunchType, d.Strategy = launchType, strategy
 		useRole(&svc, d)
 		if err := checkGrace(svc, in.HealthCheckGracePeriodSeconds); err != nil {
 			return err
@@ -97,7 +105,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput) (*ecs.UpdateServiceOutput, error) {
 	if err := onlyMembers("", in, "Service", "Cluster", "TaskDefinition", "DesiredCount", "PlatformVersion", "LoadBalancers",
 		"NetworkConfiguration", "DeploymentConfiguration", "DeploymentController", "HealthCheckGracePeriodSeconds", "PropagateTags",
-		"EnableECSManagedTags", "ForceNewDeployment", "AvailabilityZoneRebalancing"); err != nil {
+		"EnableECSManagedTags", "ForceNewDeployment", "AvailabilityZoneRebalancing", "CapacityProviderStrategy"); err != nil {
 		return nil, err
 	}
 	if err := checkLaunch(types.LaunchTypeFargate, in.PlatformVersion); err != nil {
@@ -106,7 +114,7 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 	if n := in.DesiredCount; n != nil && (*n < 0 || *n > 5000) {
 		return nil, invalid("desiredCount is between 0 and 5000.")
 	}
-	if err := checkController(in.DeploymentController, in.AvailabilityZoneRebalancing); err != nil {
+	if err := checkController(in.DeploymentController); err != nil {
 		return nil, err
 	}
 	sc := scope(ctx)
@@ -133,6 +141,9 @@ func (s *Service) UpdateService(ctx context.Context, in *ecs.UpdateServiceInput)
 		}
 		if in.EnableECSManagedTags != nil {
 			o.Val.ManagedTags = *in.EnableECSManagedTags
+		}
+		if in.AvailabilityZoneRebalancing != "" {
+			o.Val.Rebalance = in.AvailabilityZoneRebalancing == types.AvailabilityZoneRebalancingEnabled
 		}
 		if err := redeploy(tx, &o.Val, in); err != nil {
 			return err
@@ -211,11 +222,17 @@ func (s *Service) service(tx store.Reader, sc arn.Scope, cluster, given *string)
 
 // checkKind refuses services of a kind that nobody schedules here.
 func checkKind(in *ecs.CreateServiceInput) error {
-	if err := checkController(in.DeploymentController, in.AvailabilityZoneRebalancing); err != nil {
+	if err := checkController(in.DeploymentController); err != nil {
 		return err
 	}
-	if in.SchedulingStrategy != "" && in.SchedulingStrategy != types.SchedulingStrategyReplica {
-		return invalid("Lotse schedules with the strategy REPLICA, not %s.", in.SchedulingStrategy)
+	if in.SchedulingStrategy == types.SchedulingStrategyDaemon { // Source: API reference, schedulingStrategy; the others as published by users
+		switch {
+		case in.DesiredCount != nil:
+			return invalid("The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again")
+		case len(in.CapacityProviderStrategy) > 0:
+			return invalid("Specifying a capacity provider strategy is not supported when you create a service using the DAEMON scheduling strategy.")
+		}
+		return invalid("Tasks using the Fargate launch type don't support the DAEMON scheduling strategy.")
 	}
 	if n := in.DesiredCount; n == nil || *n < 0 || *n > 5000 {
 		return invalid("desiredCount is required for REPLICA services, between 0 and 5000.")
@@ -226,12 +243,9 @@ func checkKind(in *ecs.CreateServiceInput) error {
 	return nil
 }
 
-func checkController(c *types.DeploymentController, az types.AvailabilityZoneRebalancing) error {
+func checkController(c *types.DeploymentController) error {
 	if c != nil && c.Type != types.DeploymentControllerTypeEcs {
 		return invalid("Lotse deploys with the deployment controller ECS, not %s.", c.Type)
-	}
-	if az != "" && az != types.AvailabilityZoneRebalancingDisabled { // one machine has no zones that could fail apart
-		return invalid("Lotse does not act on availabilityZoneRebalancing %s, so it does not accept it.", az)
 	}
 	return nil
 }
@@ -254,9 +268,10 @@ func configureDeployment(svc *state.Service, c *types.DeploymentConfiguration) e
 		return nil
 	}
 	cc := *c
-	if cc.Strategy == types.DeploymentStrategyRolling {
-		cc.Strategy = ""
+	if cc.Strategy != "" && cc.Strategy != types.DeploymentStrategyRolling {
+		return invalid("Lotse deploys with the strategy ROLLING, not %s yet.", cc.Strategy)
 	}
+	cc.Strategy = ""
 	if a := cc.Alarms; a != nil && !a.Enable && !a.Rollback && len(a.AlarmNames) == 0 {
 		cc.Alarms = nil // as ECS itself shows a deployment without alarms
 	}
@@ -271,10 +286,10 @@ func configureDeployment(svc *state.Service, c *types.DeploymentConfiguration) e
 		svc.Maximum = int(*p)
 	}
 	if b := c.DeploymentCircuitBreaker; b != nil {
-		if err := onlyMembers("deploymentCircuitBreaker", *b, "Enable", "Rollback"); err != nil {
+		var err error
+		if svc.CircuitBreaker, err = circuitBreaker(*b); err != nil {
 			return err
 		}
-		svc.CircuitBreaker = state.CircuitBreaker{Enable: b.Enable, Rollback: b.Rollback}
 	}
 	if svc.MinimumHealthy < 0 || svc.MinimumHealthy > svc.Maximum || svc.Maximum < 100 {
 		return invalid("Both maximumPercent and minimumHealthyPercent cannot be such that no task can be started or stopped: 0 <= minimumHealthyPercent <= maximumPercent, maximumPercent at least 100.")
@@ -283,6 +298,23 @@ func configureDeployment(svc *state.Service, c *types.DeploymentConfiguration) e
 		return invalid("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.")
 	}
 	return nil
+}
+
+func circuitBreaker(b types.DeploymentCircuitBreaker) (state.CircuitBreaker, error) {
+	out := state.CircuitBreaker{Enable: b.Enable, Rollback: b.Rollback, KeepCount: !aws.ToBool(cmp.Or(b.ResetOnHealthyTask, aws.Bool(true)))}
+	if err := onlyMembers("deploymentCircuitBreaker", b, "Enable", "Rollback", "ResetOnHealthyTask", "ThresholdConfiguration"); err != nil {
+		return out, err
+	}
+	if t := b.ThresholdConfiguration; t != nil {
+		if err := onlyMembers("thresholdConfiguration", *t, "Type", "Value"); err != nil {
+			return out, err
+		}
+		if t.Value < 1 {
+			return out, invalid("The value of thresholdConfiguration is at least 1.")
+		}
+		out.ThresholdType, out.ThresholdValue = string(t.Type), int(t.Value)
+	}
+	return out, nil
 }
 
 func propagate(p types.PropagateTags) string {
@@ -317,7 +349,7 @@ func sameAgain(tx store.Reader, old, new state.Service, d state.Deployment) (boo
 // sameService compares what a caller asks of a service besides what its tasks are made from.
 func sameService(a, b state.Service) bool {
 	return a.DesiredCount == b.DesiredCount && a.MinimumHealthy == b.MinimumHealthy && a.Maximum == b.Maximum && a.CircuitBreaker == b.CircuitBreaker &&
-		a.GracePeriod == b.GracePeriod && a.PropagateTags == b.PropagateTags && a.ManagedTags == b.ManagedTags && maps.Equal(a.Tags, b.Tags)
+		a.GracePeriod == b.GracePeriod && a.Rebalance == b.Rebalance && a.PropagateTags == b.PropagateTags && a.ManagedTags == b.ManagedTags && maps.Equal(a.Tags, b.Tags)
 }
 
 // useRole notes the role by which ECS registers targets. Once there, it stays: older tasks may still be targets.
@@ -349,10 +381,14 @@ func forget(tx *store.WriteTx, key string) error {
 // taken over unchecked, so that a service whose load balancer or subnet has gone can still be
 // scaled in and moved elsewhere.
 func redeploy(tx *store.WriteTx, svc *state.Service, in *ecs.UpdateServiceInput) error {
-	if in.TaskDefinition == nil && in.NetworkConfiguration == nil && in.LoadBalancers == nil && !in.ForceNewDeployment {
+	if in.TaskDefinition == nil && in.NetworkConfiguration == nil && in.LoadBalancers == nil && in.CapacityProviderStrategy == nil && !in.ForceNewDeployment {
 		return nil
 	}
 	p, err := primary(tx, *svc)
+	if err != nil {
+		return err
+	}
+	launchType, strategy, err := relaunch(tx, *svc, p, in)
 	if err != nil {
 		return err
 	}
@@ -365,7 +401,7 @@ func redeploy(tx *store.WriteTx, svc *state.Service, in *ecs.UpdateServiceInput)
 		return err
 	}
 	d := state.Deployment{
-		TaskDefinitionARN: *def.TaskDefinitionArn, LaunchType: p.LaunchType, PlatformVersion: platformVersion,
+		TaskDefinitionARN: *def.TaskDefinitionArn, LaunchType: launchType, Strategy: strategy, PlatformVersion: platformVersion,
 		Network: p.Network, LoadBalancers: p.LoadBalancers, CreatedAt: tx.Now(),
 	}
 	if in.NetworkConfiguration != nil {
@@ -388,9 +424,32 @@ func redeploy(tx *store.WriteTx, svc *state.Service, in *ecs.UpdateServiceInput)
 	return putDeployment(tx, svc, d)
 }
 
+// relaunch is how the tasks of the next deployment are launched: as those of p unless in says otherwise. An empty
+// strategy goes back to the launch type.
+func relaunch(tx store.Reader, svc state.Service, p state.Deployment, in *ecs.UpdateServiceInput) (string, []state.StrategyItem, error) {
+	if in.CapacityProviderStrategy == nil {
+		return p.LaunchType, p.Strategy, nil
+	}
+	launchType, strategy := string(types.LaunchTypeFargate), []state.StrategyItem(nil)
+	if len(in.CapacityProviderStrategy) > 0 {
+		c, err := state.Clusters.Get(tx, svc.Scope.Key(svc.Cluster))
+		if err != nil {
+			return "", nil, err
+		}
+		launchType = ""
+		if strategy, err = checkStrategy(c.Val, in.CapacityProviderStrategy); err != nil {
+			return "", nil, err
+		}
+	}
+	if (launchType != p.LaunchType || !slices.Equal(strategy, p.Strategy)) && !in.ForceNewDeployment {
+		return "", nil, errForceNeeded
+	}
+	return launchType, strategy, nil
+}
+
 // sameTasks reports whether two deployments make tasks from the same.
 func sameTasks(a, b state.Deployment) bool {
 	return a.TaskDefinitionARN == b.TaskDefinitionARN && a.PlatformVersion == b.PlatformVersion && a.Network.AssignPublicIP == b.Network.AssignPublicIP &&
 		slices.Equal(a.Network.Subnets, b.Network.Subnets) && slices.Equal(a.Network.SecurityGroups, b.Network.SecurityGroups) &&
-		slices.Equal(a.LoadBalancers, b.LoadBalancers)
+		slices.Equal(a.LoadBalancers, b.LoadBalancers) && a.LaunchType == b.LaunchType && slices.Equal(a.Strategy, b.Strategy)
 }

@@ -82,14 +82,23 @@ func TestCreateService_Refuses(t *testing.T) {
 		"classic":           {lb(func(l *types.LoadBalancer) { l.LoadBalancerName = aws.String("lb") }), invalid, "Classic Load Balancers are not supported with Fargate"},
 		"grace without balancer": {func(in *in) { in.HealthCheckGracePeriodSeconds = aws.Int32(1) }, invalid,
 			"Health check grace period is only valid for services configured to use load balancers"},
-		"daemon": {func(in *in) { in.SchedulingStrategy = types.SchedulingStrategyDaemon }, invalid, "Lotse schedules with the strategy REPLICA, not DAEMON."},
+		"daemon": {func(in *in) { in.SchedulingStrategy, in.DesiredCount = types.SchedulingStrategyDaemon, nil }, invalid,
+			"Tasks using the Fargate launch type don't support the DAEMON scheduling strategy."},
+		"daemon with a count": {func(in *in) { in.SchedulingStrategy = types.SchedulingStrategyDaemon }, invalid,
+			"The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again"},
+		"blue/green": {func(in *in) {
+			in.DeploymentConfiguration = &types.DeploymentConfiguration{Strategy: types.DeploymentStrategyBlueGreen}
+		}, invalid, "Lotse deploys with the strategy ROLLING, not BLUE_GREEN yet."},
+		"threshold": {func(in *in) {
+			in.DeploymentConfiguration = &types.DeploymentConfiguration{DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: true,
+				ThresholdConfiguration: &types.ThresholdConfiguration{Type: types.ThresholdTypeCount}}}
+		}, invalid, "The value of thresholdConfiguration is at least 1."},
 		"controller": {func(in *in) {
 			in.DeploymentController = &types.DeploymentController{Type: types.DeploymentControllerTypeExternal}
 		}, invalid, "Lotse deploys with the deployment controller ECS, not EXTERNAL."},
 		"no count":     {func(in *in) { in.DesiredCount = nil }, invalid, "desiredCount is required for REPLICA services, between 0 and 5000."},
 		"100 and 100":  {percent(100, 100), invalid, "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."},
 		"platform":     {func(in *in) { in.PlatformVersion = aws.String("0.1") }, "PlatformUnknownException", "The specified platform '0.1' does not exist."},
-		"rebalancing":  {func(in *in) { in.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingEnabled }, invalid, "Lotse does not act on availabilityZoneRebalancing ENABLED, so it does not accept it."},
 		"name":         {func(in *in) { in.ServiceName = aws.String("a b") }, invalid, "Invalid service name: 1 to 255 letters, digits, hyphens and underscores."},
 		"token":        {func(in *in) { in.ClientToken = aws.String(strings.Repeat("x", 37)) }, invalid, "clientToken should have at most 36 characters."},
 		"too many lbs": {func(in *in) { in.LoadBalancers = make([]types.LoadBalancer, 6) }, invalid, "loadBalancers can have at most 5 items."},

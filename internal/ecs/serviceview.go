@@ -141,13 +141,16 @@ func serviceView(tx store.Reader, svc state.Service, withTags bool) (types.Servi
 	v := types.Service{
 		ServiceArn: aws.String(svc.ARN()), ServiceName: aws.String(svc.Name), ClusterArn: aws.String(svc.ClusterARN()),
 		Status: aws.String(serviceStatus(svc, st)), DesiredCount: int32(svc.DesiredCount), RunningCount: int32(n.running), PendingCount: int32(n.pending),
-		TaskDefinition: aws.String(p.TaskDefinitionARN), LaunchType: types.LaunchTypeFargate, PlatformVersion: aws.String("LATEST"), PlatformFamily: aws.String("Linux"),
+		TaskDefinition: aws.String(p.TaskDefinitionARN), LaunchType: types.LaunchType(p.LaunchType), CapacityProviderStrategy: strategyView(p.Strategy), PlatformVersion: aws.String("LATEST"), PlatformFamily: aws.String("Linux"),
 		CreatedAt: aws.Time(svc.CreatedAt), CreatedBy: aws.String(svc.CreatedBy), SchedulingStrategy: types.SchedulingStrategyReplica,
 		DeploymentController: &types.DeploymentController{Type: types.DeploymentControllerTypeEcs}, DeploymentConfiguration: deploymentConfiguration(svc),
 		NetworkConfiguration: networkView(p.Network), LoadBalancers: loadBalancerViews(p.LoadBalancers), ServiceRegistries: []types.ServiceRegistry{},
 		PlacementConstraints: []types.PlacementConstraint{}, PlacementStrategy: []types.PlacementStrategy{}, EnableECSManagedTags: svc.ManagedTags,
 		PropagateTags: types.PropagateTagsNone, HealthCheckGracePeriodSeconds: aws.Int32(int32(svc.GracePeriod)),
-		AvailabilityZoneRebalancing: types.AvailabilityZoneRebalancingDisabled, Events: []types.ServiceEvent{}, Deployments: []types.Deployment{},
+		AvailabilityZoneRebalancing: types.AvailabilityZoneRebalancingDisabled, ResourceManagementType: types.ResourceManagementTypeCustomer, Events: []types.ServiceEvent{}, Deployments: []types.Deployment{},
+	}
+	if svc.Rebalance {
+		v.AvailabilityZoneRebalancing = types.AvailabilityZoneRebalancingEnabled
 	}
 	if svc.RoleARN != "" {
 		v.RoleArn = aws.String(svc.RoleARN)
@@ -165,7 +168,13 @@ func serviceView(tx store.Reader, svc state.Service, withTags bool) (types.Servi
 		return v, err
 	}
 	if ds := st.Deployments[p.ID]; ds.RolloutState == "" || ds.RolloutState == "IN_PROGRESS" {
-		v.CurrentServiceDeployment = aws.String(serviceDeploymentARN(svc, p))
+		current := p
+		if p.RollbackOf != "" { // a rollback is a part of the service deployment that it ends
+			if current, err = deploymentByID(tx, svc, p.RollbackOf); err != nil {
+				return v, err
+			}
+		}
+		v.CurrentServiceDeployment = aws.String(serviceDeploymentARN(svc, current))
 	}
 	return v, currentRevisions(tx, svc, st, &v)
 }
@@ -207,7 +216,7 @@ func deploymentViews(tx store.Reader, svc state.Service, st state.ServiceStatus)
 		v := types.Deployment{
 			Id: aws.String(d.ID), Status: aws.String("ACTIVE"), TaskDefinition: aws.String(d.TaskDefinitionARN), DesiredCount: int32(n.wanted),
 			RunningCount: int32(n.running), PendingCount: int32(n.pending), FailedTasks: int32(ds.FailedTasks), CreatedAt: aws.Time(d.CreatedAt), UpdatedAt: when(ds.UpdatedAt),
-			LaunchType: types.LaunchType(d.LaunchType), PlatformVersion: aws.String(d.PlatformVersion), PlatformFamily: aws.String("Linux"),
+			LaunchType: types.LaunchType(d.LaunchType), CapacityProviderStrategy: strategyView(d.Strategy), PlatformVersion: aws.String(d.PlatformVersion), PlatformFamily: aws.String("Linux"),
 			NetworkConfiguration: networkView(d.Network), RolloutState: types.DeploymentRolloutState(ds.RolloutState), RolloutStateReason: aws.String(ds.RolloutStateReason),
 		}
 		if d.Sequence == svc.Sequence {
@@ -235,8 +244,17 @@ func currentRevisions(tx store.Reader, svc state.Service, st state.ServiceStatus
 		if o.Val.Sequence == svc.Sequence {
 			want = svc.DesiredCount
 		}
-		v.CurrentServiceRevisions = append(v.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{
-			Arn: aws.String(revisionARN(svc, o.Val.RevisionID)), RequestedTaskCount: int32(want), RunningTaskCount: int32(n.running), PendingTaskCount: int32(n.pending)})
+		rev := types.ServiceCurrentRevisionSummary{Arn: aws.String(revisionARN(svc, o.Val.RevisionID)),
+			RequestedTaskCount: int32(want), RunningTaskCount: int32(n.running), PendingTaskCount: int32(n.pending)}
+		i := slices.IndexFunc(v.CurrentServiceRevisions, func(r types.ServiceCurrentRevisionSummary) bool { return *r.Arn == *rev.Arn })
+		if i < 0 {
+			v.CurrentServiceRevisions = append(v.CurrentServiceRevisions, rev)
+			continue
+		}
+		same := &v.CurrentServiceRevisions[i] // a rollback has the revision that served before
+		same.RequestedTaskCount += rev.RequestedTaskCount
+		same.RunningTaskCount += rev.RunningTaskCount
+		same.PendingTaskCount += rev.PendingTaskCount
 	}
 	return nil
 }
@@ -244,9 +262,21 @@ func currentRevisions(tx store.Reader, svc state.Service, st state.ServiceStatus
 func deploymentConfiguration(svc state.Service) *types.DeploymentConfiguration {
 	return &types.DeploymentConfiguration{
 		MaximumPercent: aws.Int32(int32(svc.Maximum)), MinimumHealthyPercent: aws.Int32(int32(svc.MinimumHealthy)),
-		DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: svc.CircuitBreaker.Enable, Rollback: svc.CircuitBreaker.Rollback},
+		DeploymentCircuitBreaker: circuitBreakerView(svc.CircuitBreaker),
 		Strategy:                 types.DeploymentStrategyRolling, BakeTimeInMinutes: aws.Int32(0),
 	}
+}
+
+// circuitBreakerView leaves out what has its default, as older clients know it.
+func circuitBreakerView(b state.CircuitBreaker) *types.DeploymentCircuitBreaker {
+	v := &types.DeploymentCircuitBreaker{Enable: b.Enable, Rollback: b.Rollback}
+	if b.KeepCount {
+		v.ResetOnHealthyTask = aws.Bool(false)
+	}
+	if b.ThresholdType != "" {
+		v.ThresholdConfiguration = &types.ThresholdConfiguration{Type: types.ThresholdType(b.ThresholdType), Value: int32(b.ThresholdValue)}
+	}
+	return v
 }
 
 func networkView(n state.AwsvpcConfiguration) *types.NetworkConfiguration {

@@ -42,6 +42,7 @@ type bench struct {
 	clock   time.Time
 	fault   func(string)
 	memory  int
+	strict  bool
 	group   string // ARN of the target group; "" without a balancer
 	next    int    // last byte of the next task's address
 	killed  int    // how often the controller was killed
@@ -86,7 +87,7 @@ func newBench(t testing.TB, balancer bool) *bench {
 
 // start makes a controller, as a server does that comes up.
 func (b *bench) start() {
-	b.c = New(Options{DB: b.db, Memory: b.memory, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Fault: func(p string) {
+	b.c = New(Options{DB: b.db, Memory: b.memory, StrictTiming: b.strict, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Fault: func(p string) {
 		if b.fault != nil {
 			b.fault(p)
 		}

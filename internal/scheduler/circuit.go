@@ -51,7 +51,10 @@ func (s *service) countTask(m member, st *state.DeploymentStatus) {
 		return
 	}
 	if ok, _ := m.healthy(s.now); ok && s.first(m, "healthy") {
-		st.FailedTasks, st.UpdatedAt = 0, s.now
+		if st.RolloutState != "IN_PROGRESS" || !s.svc.Val.CircuitBreaker.KeepCount {
+			st.FailedTasks = 0
+		}
+		st.UpdatedAt = s.now
 		delete(s.status.Noted, "throttle")
 	}
 	failing, _ := m.failed(s.now, s.grace())
@@ -61,6 +64,9 @@ func (s *service) countTask(m member, st *state.DeploymentStatus) {
 	if ran := m.status.StartedAt; ran.IsZero() || m.status.Stop != nil && m.status.Stop.At.Sub(ran) < shortLife || st.RolloutState == "IN_PROGRESS" {
 		st.FailedTasks++
 		st.FailedAt, st.UpdatedAt = s.now, s.now
+	}
+	if m.status.Stop != nil && m.status.Stop.Unhealable() {
+		st.Unhealable = m.status.Stop.Reason
 	}
 }
 
@@ -93,38 +99,92 @@ func throttle(st state.DeploymentStatus, desired int, now time.Time) time.Durati
 	return max(0, st.FailedAt.Add(wait).Sub(now))
 }
 
+// Why a deployment was rolled back or not, in the service deployments API.
+// Source: the first as published by users of the real service; the others are ours, after its manner.
+const (
+	reasonBreaker = "Service deployment rolled back because the circuit breaker threshold was exceeded."
+	reasonFailed  = "Service deployment failed because the circuit breaker threshold was exceeded."
+	reasonStopped = "Service deployment rolled back because of a StopServiceDeployment request."
+	reasonAborted = "Service deployment stopped because of a StopServiceDeployment request."
+)
+
 // breakCircuit ends a deployment whose tasks keep failing, and rolls back if the service wants it.
-func (s *service) breakCircuit(tx *store.WriteTx) error {
+// Patient counts to the threshold also what trying again can't mend.
+func (s *service) breakCircuit(tx *store.WriteTx, patient bool) error {
 	svc := &s.svc.Val
 	if len(s.deployments) == 0 || !svc.CircuitBreaker.Enable {
 		return nil
 	}
 	d := s.deployments[0]
 	st := s.status.Deployments[d.ID]
-	if st.RolloutState != "IN_PROGRESS" || st.FailedTasks < state.BreakerThreshold(svc.DesiredCount) {
+	if st.RolloutState != "IN_PROGRESS" || st.FailedTasks < svc.CircuitBreaker.Threshold(svc.DesiredCount) && (patient || st.Unhealable == "") {
 		return nil
 	}
-	st.RolloutState, st.RolloutStateReason = "FAILED", "ECS deployment circuit breaker: tasks failed to start."
-	st.FinishedAt, st.UpdatedAt = s.now, s.now
-	s.status.Deployments[d.ID] = st
+	st.RolloutStateReason = "ECS deployment circuit breaker: tasks failed to start."
+	reason := reasonFailed
+	if svc.CircuitBreaker.Rollback {
+		reason = reasonBreaker
+	}
+	s.end(d, st, reason, svc.CircuitBreaker.Rollback)
 	s.event(fmt.Sprintf("(deployment %s) deployment failed: tasks failed to start.", d.ID))
-	if !svc.CircuitBreaker.Rollback || d.RollbackOf != "" {
+	if !svc.CircuitBreaker.Rollback {
 		return nil
 	}
-	for _, good := range s.deployments[1:] {
-		if s.status.Deployments[good.ID].RolloutState == "COMPLETED" {
-			return s.rollBack(tx, good, d)
-		}
-	}
-	return nil // nothing to roll back to: a first deployment stays failed
+	return s.rollBack(tx, d, "ECS deployment circuit breaker: rolling back to deploymentId %s.")
 }
 
-// rollBack makes a new deployment with what served before.
-func (s *service) rollBack(tx *store.WriteTx, good, failed state.Deployment) error {
-	svc := &s.svc.Val
+// stopDeployment does what StopServiceDeployment asks for.
+func (s *service) stopDeployment(tx *store.WriteTx) error {
+	wish := s.svc.Val.StopDeployment
+	if len(s.deployments) == 0 || s.deployments[0].ID != wish.ID {
+		return nil // none, or a newer deployment came first
+	}
+	d := s.deployments[0]
+	st := s.status.Deployments[d.ID]
+	if st.RolloutState != "IN_PROGRESS" {
+		return nil
+	}
+	st.RolloutStateReason = "ECS deployment " + d.ID + " was stopped."
+	reason := reasonAborted
+	if wish.Rollback {
+		reason = reasonStopped
+	}
+	s.end(d, st, reason, wish.Rollback)
+	s.event(fmt.Sprintf("(deployment %s) deployment failed: deployment was stopped.", d.ID))
+	if !wish.Rollback {
+		return nil
+	}
+	return s.rollBack(tx, d, "ECS deployment rolling back to deploymentId %s.")
+}
+
+// end notes that a deployment has failed. One that is to be rolled back, but follows no completed one, stays as it is.
+func (s *service) end(d state.Deployment, st state.DeploymentStatus, reason string, rollback bool) {
+	st.RolloutState, st.Reason = "FAILED", reason
+	st.FinishedAt, st.UpdatedAt = s.now, s.now
+	st.NoCandidate = rollback && (d.RollbackOf != "" || s.completed().ID == "")
+	s.status.Deployments[d.ID] = st
+}
+
+// completed is the newest deployment before the primary that served; one without an ID if none did.
+func (s *service) completed() state.Deployment {
+	for _, d := range s.deployments[1:] {
+		if s.status.Deployments[d.ID].RolloutState == "COMPLETED" {
+			return d
+		}
+	}
+	return state.Deployment{}
+}
+
+// rollBack makes a new deployment with what served before. A rollback that fails is not rolled back, and neither is a
+// first deployment.
+func (s *service) rollBack(tx *store.WriteTx, failed state.Deployment, reason string) error {
+	svc, good := &s.svc.Val, s.completed()
+	if failed.RollbackOf != "" || good.ID == "" {
+		return nil
+	}
 	d := good
 	svc.Sequence++
-	d.Sequence, d.ID, d.ARNID, d.RevisionID = svc.Sequence, "ecs-svc/"+newDigits(), newWord(), newDigits()
+	d.Sequence, d.ID, d.ARNID = svc.Sequence, "ecs-svc/"+newDigits(), newWord() // the revision is that which served
 	d.CreatedAt, d.RollbackOf, d.Source = s.now, failed.ID, []string{failed.RevisionID}
 	o := store.Object[state.Deployment]{Key: s.svc.Key + fmt.Sprintf("/%010d", svc.Sequence), Val: d}
 	if err := state.Deployments.Put(tx, &o); err != nil {
@@ -135,7 +195,7 @@ func (s *service) rollBack(tx *store.WriteTx, good, failed state.Deployment) err
 	}
 	s.deployments = append([]state.Deployment{d}, s.deployments...)
 	s.status.Deployments[d.ID] = state.DeploymentStatus{
-		RolloutState: "IN_PROGRESS", RolloutStateReason: "ECS deployment circuit breaker: rolling back to deploymentId " + good.ID + ".",
+		RolloutState: "IN_PROGRESS", RolloutStateReason: fmt.Sprintf(reason, good.ID),
 		StartedAt: s.now, UpdatedAt: s.now, Images: s.status.Deployments[good.ID].Images,
 	}
 	s.event(fmt.Sprintf("rolling back to deployment %s.", good.ID))

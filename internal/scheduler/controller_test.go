@@ -350,7 +350,7 @@ func TestCircuitBreaker_RollsBack(t *testing.T) {
 		if len(b.of(one)) != 2 {
 			t.Fatal("an old task was stopped for a deployment that never came up")
 		}
-		b.exit("TaskFailedToStart", "CannotPullContainerError: no such image", b.of(two)...)
+		b.exit("TaskFailedToStart", "CannotStartContainerError: no such file", b.of(two)...)
 		b.reconcile()
 		b.end(b.stopping()...)
 		if b.again > 0 {
@@ -440,7 +440,7 @@ func TestCircuitBreaker_FirstDeployment(t *testing.T) {
 	one := b.create(1, func(s *state.Service) { s.CircuitBreaker = state.CircuitBreaker{Enable: true, Rollback: true} })
 	for range 10 {
 		b.reconcile()
-		b.exit("TaskFailedToStart", "CannotPullContainerError", b.of(one)...)
+		b.exit("TaskFailedToStart", "CannotStartContainerError", b.of(one)...)
 		b.reconcile()
 		b.end(b.stopping()...)
 		b.clock = b.clock.Add(b.again)
@@ -460,7 +460,7 @@ func TestCircuitBreaker_RollbackFails(t *testing.T) {
 		b.reconcile()
 		for _, r := range b.tasks() {
 			if r.Deployment != one && r.status.Stop == nil {
-				b.exit("TaskFailedToStart", "CannotPullContainerError", r)
+				b.exit("TaskFailedToStart", "CannotStartContainerError", r)
 			}
 		}
 		b.reconcile()

@@ -51,7 +51,7 @@ func bounds(rt *rapid.T) (least, most int) {
 
 // happen lets one thing happen in the world.
 func (b *bench) happen(rt *rapid.T) {
-	kinds := rapid.IntRange(0, 11).Draw(rt, "what")
+	kinds := rapid.IntRange(0, 12).Draw(rt, "what")
 	pick := func(rs []row) (row, bool) {
 		if len(rs) == 0 {
 			return row{}, false
@@ -80,7 +80,7 @@ func (b *bench) happen(rt *rapid.T) {
 		}
 	case 6:
 		if r, ok := pick(starting); ok {
-			b.exit("TaskFailedToStart", "CannotPullContainerError", r)
+			b.exit("TaskFailedToStart", rapid.SampledFrom([]string{"CannotPullContainerError", "CannotStartContainerError"}).Draw(rt, "why"), r)
 		}
 	case 7, 8:
 		if r, ok := pick(b.stopping()); ok {
@@ -96,6 +96,11 @@ func (b *bench) happen(rt *rapid.T) {
 		b.change(func(s *state.Service) {
 			s.DesiredCount = rapid.IntRange(0, 4).Draw(rt, "desired")
 			s.MinimumHealthy, s.Maximum = bounds(rt)
+		})
+	case 12:
+		id := b.primary()
+		b.change(func(s *state.Service) {
+			s.StopDeployment = state.DeploymentStop{ID: id, Rollback: rapid.Bool().Draw(rt, "stop by rollback")}
 		})
 	case 11:
 		b.clock = b.clock.Add(time.Duration(rapid.IntRange(0, 5000).Draw(rt, "ms")) * time.Millisecond)

@@ -19,9 +19,11 @@ import (
 // Options is what the controller works with.
 type Options struct {
 	DB     *store.DB
-	Memory int                // MiB that tasks may reserve on this machine; 0: no limit
-	Fault  func(point string) // called at named points ("scheduler.apply:after"); tests break there
-	Log    *slog.Logger
+	Memory int // MiB that tasks may reserve on this machine; 0: no limit
+	// StrictTiming lets the circuit breaker count to its threshold, as on AWS, what trying again can't mend.
+	StrictTiming bool
+	Fault        func(point string) // called at named points ("scheduler.apply:after"); tests break there
+	Log          *slog.Logger
 }
 
 // Controller is the reconciler of services; it alone writes state.ServiceStatuses.
@@ -94,7 +96,10 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (again time.Dura
 		s.now = tx.Now()
 		s.tell()
 		s.count()
-		if err := s.breakCircuit(tx); err != nil {
+		if err := s.stopDeployment(tx); err != nil {
+			return err
+		}
+		if err := s.breakCircuit(tx, c.o.StrictTiming); err != nil {
 			return err
 		}
 		view := s.view()

@@ -35,6 +35,16 @@ type Cluster struct {
 	Status    string // ACTIVE, INACTIVE
 	CreatedAt time.Time
 	Tags      map[string]string
+
+	CapacityProviders []string       // FARGATE, FARGATE_SPOT
+	DefaultStrategy   []StrategyItem // for tasks and services that name neither launch type nor strategy
+}
+
+// A StrategyItem is one capacity provider of a strategy: Base tasks of a service or a RunTask go to it first,
+// the others are divided by Weight.
+type StrategyItem struct {
+	Provider     string
+	Base, Weight int
 }
 
 // ARN names the cluster.
@@ -66,12 +76,42 @@ type Service struct {
 	ManagedTags    bool   // enableECSManagedTags
 	RoleARN        string // "" without a load balancer
 	Tags           map[string]string
-	Sequence       int // of the newest deployment made by the API or the scheduler; the next takes Sequence+1
+	Rebalance      bool // availabilityZoneRebalancing ENABLED
+	Sequence       int  // of the newest deployment made by the API or the scheduler; the next takes Sequence+1
 	ClientToken    string
+	StopDeployment DeploymentStop
+}
+
+// A DeploymentStop is the wish of StopServiceDeployment; the zero value is none.
+type DeploymentStop struct {
+	ID string // Deployment.ID
+	// Rollback: to what served before; else the deployment ends and what runs stays.
+	Rollback bool
 }
 
 // CircuitBreaker stops a deployment whose tasks keep failing.
-type CircuitBreaker struct{ Enable, Rollback bool }
+type CircuitBreaker struct {
+	Enable, Rollback bool
+	KeepCount        bool   // resetOnHealthyTask false: a healthy task doesn't take the count back to 0
+	ThresholdType    string // "" for BOUNDED_PERCENT of 50; else BOUNDED_PERCENT, UNBOUNDED_PERCENT, COUNT
+	ThresholdValue   int    // percent of the desired count, or the threshold itself
+}
+
+// Threshold is how many failed tasks end a deployment: half of the desired count rounded up, at least 3 and at most
+// 200, unless configured otherwise. Source: DG deployment-circuit-breaker: desired 1 → 3, 25 → 13, 400 → 200;
+// API reference, ThresholdConfiguration.
+func (b CircuitBreaker) Threshold(desired int) int {
+	percent := func(p int) int { return (desired*p + 99) / 100 }
+	switch b.ThresholdType {
+	case "COUNT":
+		return b.ThresholdValue
+	case "UNBOUNDED_PERCENT":
+		return max(1, percent(b.ThresholdValue)) // 0 would fail a deployment that has not begun
+	case "BOUNDED_PERCENT":
+		return min(200, max(3, percent(b.ThresholdValue)))
+	}
+	return min(200, max(3, percent(50)))
+}
 
 // ARN names the service.
 func (s Service) ARN() string { return s.Scope.ARN("ecs", "service/"+s.Cluster+"/"+s.Name) }
@@ -103,7 +143,8 @@ type Deployment struct {
 	ARNID             string // 21 characters, last part of the service deployment's ARN
 	RevisionID        string // 19 digits, last part of the service revision's ARN
 	TaskDefinitionARN string
-	LaunchType        string
+	LaunchType        string         // "" with a strategy
+	Strategy          []StrategyItem // capacity providers; empty with a launch type
 	PlatformVersion   string
 	Network           AwsvpcConfiguration
 	LoadBalancers     []ServiceLoadBalancer
@@ -127,13 +168,16 @@ type ServiceStatus struct {
 type DeploymentStatus struct {
 	RolloutState       string // IN_PROGRESS, COMPLETED, FAILED
 	RolloutStateReason string
-	FailedTasks        int // consecutive
+	FailedTasks        int    // consecutive
+	Unhealable         string // why a task could not start, if trying again is no use
 	StartedAt          time.Time
 	UpdatedAt          time.Time
 	FinishedAt         time.Time
 	Superseded         bool              // a newer deployment came before it completed
 	Gone               bool              // replaced, and none of its tasks is left
 	RolledBack         bool              // failed, and the deployment that rolled it back has completed
+	Reason             string            // what ended it before it completed, in the words of the service deployments API
+	NoCandidate        bool              // it was to be rolled back, and no deployment had completed before it
 	FailedAt           time.Time         // last failure, for the start throttle
 	Images             map[string]string // container → digest, once the first task has resolved it
 }
@@ -158,6 +202,7 @@ type Task struct {
 	ClientToken       string // of RunTask
 	Request           string // digest of the RunTask that made it, if it had a ClientToken
 	LaunchType        string
+	CapacityProvider  string // FARGATE or FARGATE_SPOT of a strategy; "" with a launch type
 	PlatformVersion   string
 	CPU               int // units of 1/1024 vCPU for the whole task
 	Memory            int // MiB for the whole task
@@ -174,6 +219,12 @@ type Task struct {
 type Stop struct {
 	At           time.Time
 	Code, Reason string // stopCode and stoppedReason as AWS gives them
+}
+
+// Unhealable reports a failed start that no further try mends: an image that isn't there or is of another architecture,
+// a secret that isn't there. What can pass by itself, as a registry that doesn't answer, is tried again within a start.
+func (s Stop) Unhealable() bool {
+	return s.Code == "TaskFailedToStart" && (strings.HasPrefix(s.Reason, "CannotPullContainerError") || strings.HasPrefix(s.Reason, "ResourceInitializationError"))
 }
 
 // ARN names the task.
@@ -246,11 +297,6 @@ func LatestRevision(tx store.Reader, sc arn.Scope, family string) (store.Object[
 	}
 	return last, nil
 }
-
-// BreakerThreshold is how many consecutive failed tasks end a deployment:
-// half of the desired count rounded up, at least 3 and at most 200.
-// Source: DG deployment-circuit-breaker: desired 1 → 3, 25 → 13, 400 → 200.
-func BreakerThreshold(desired int) int { return min(200, max(3, (desired+1)/2)) }
 
 // CannotAssume is what ECS says of a role that a task can't have, in an error of the API or in a
 // service's event.
