@@ -1,10 +1,13 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +98,50 @@ func TestLogsWhileTheServerIsAway(t *testing.T) {
 	}
 }
 
+// Options of awslogs act: a stack trace is one event, and a filter pattern finds it by its members.
+func TestLogOptions(t *testing.T) {
+	s := start(t)
+	dir := t.TempDir()
+	write(t, dir, "main.go", `package main
+
+import "time"
+
+func main() {
+	println("2026-11-23 first\n  at a\n  at b")
+	println("2026-11-24 {\"x\":1}\n\n  at c")
+	time.Sleep(2 * time.Second)
+}
+`)
+	write(t, dir, "go.mod", "module say\n\ngo 1.26\n")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", "say", ".")
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	lotse(t, s, "image", "import", "example.com/say:1", imageOf(t, filepath.Join(dir, "say"), map[string]any{"Entrypoint": []string{"/say"}}))
+	task := runContainer(t, s, ecstypes.ContainerDefinition{Image: awssdk.String("example.com/say:1"),
+		LogConfiguration: &ecstypes.LogConfiguration{Options: map[string]string{"awslogs-datetime-format": "%Y-%m-%d", "mode": "non-blocking", "max-buffer-size": "2m"}}})
+	stopped(t, s, task)
+	for pattern, want := range map[string][]string{
+		"":                      {"2026-11-23 first\n  at a\n  at b", "2026-11-24 {\"x\":1}\n\n  at c"},
+		"[day=2026-11-24, ...]": {"2026-11-24 {\"x\":1}\n\n  at c"},
+		"%at [ab]%":             {"2026-11-23 first\n  at a\n  at b"},
+		"{ $.x = 1 }":           nil,
+	} {
+		var got []string
+		var out struct{ Events []struct{ Message string } }
+		if err := json.Unmarshal([]byte(aws(t, s, "logs", "filter-log-events", "--log-group-name", "/test", "--filter-pattern", pattern)), &out); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range out.Events {
+			got = append(got, e.Message)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("events of %q: %q, want %q", pattern, got, want)
+		}
+	}
+}
+
 // runTask registers a definition of one container, in a log group /test, and runs it once.
 func runTask(t *testing.T, s *server.Server, image string, command ...string) string {
 	t.Helper()
@@ -104,8 +151,11 @@ func runTask(t *testing.T, s *server.Server, image string, command ...string) st
 func runContainer(t *testing.T, s *server.Server, def ecstypes.ContainerDefinition) string {
 	t.Helper()
 	def.Name, def.Essential = awssdk.String("main"), awssdk.Bool(true)
-	def.LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs, Options: map[string]string{
-		"awslogs-group": "/test", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "t"}}
+	options := map[string]string{"awslogs-group": "/test", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "t"}
+	if def.LogConfiguration != nil {
+		maps.Copy(options, def.LogConfiguration.Options)
+	}
+	def.LogConfiguration = &ecstypes.LogConfiguration{LogDriver: ecstypes.LogDriverAwslogs, Options: options}
 	aws(t, s, "iam", "create-role", "--role-name", "execution", "--assume-role-policy-document",
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)
 	aws(t, s, "logs", "create-log-group", "--log-group-name", "/test")

@@ -3,17 +3,23 @@ package main
 import (
 	"bytes"
 	"io"
+	"time"
 	"unicode/utf8"
 )
 
 // readSize is what one read takes at most, bytes.
 const readSize = 64 << 10
 
-// copyLines puts a stream's lines into the queue until the stream ends. The time of a line is when its end was read. A
-// line longer than maxLine is split, as Docker does; empty lines are left out, since CloudWatch Logs has no empty events.
+// A sink takes lines that were read at a time, and copies what it keeps.
+type sink interface {
+	put(at time.Time, lines ...[]byte)
+}
+
+// copyLines puts a stream's lines into the sink until the stream ends. The time of a line is when its end was read. A
+// line longer than maxLine is split, as Docker does.
 //
 // Nothing is kept back but the beginning of a line.
-func copyLines(q *queue, r io.Reader, maxLine int) {
+func copyLines(q sink, r io.Reader, maxLine int) {
 	buf := make([]byte, maxLine+readSize)
 	var lines [][]byte
 	held := 0 // bytes at the beginning of buf: a line's beginning, at most maxLine
@@ -25,7 +31,7 @@ func copyLines(q *queue, r io.Reader, maxLine int) {
 			lines = append(lines, rest)
 		}
 		if len(lines) > 0 {
-			q.put(lines)
+			q.put(time.Now(), lines...)
 		}
 		if err != nil {
 			return
@@ -51,9 +57,7 @@ func cutLines(lines [][]byte, b []byte, maxLine int) (_ [][]byte, rest []byte) {
 		if i < 0 {
 			return lines, b
 		}
-		if i > 0 {
-			lines = append(lines, b[:i])
-		}
+		lines = append(lines, b[:i])
 		b = b[i+1:]
 	}
 }

@@ -1,8 +1,8 @@
 // Command lotse-log is started by a container's shim with the read ends of the container's standard output and error,
-// and writes what comes out of them, one event per line, to a segment directory. It lives as long as the shim keeps the
+// and writes what comes out of them, one event per line or per several, to a segment directory. It lives as long as the shim keeps the
 // container, whoever else is alive, so a container never blocks on its output because a server is away.
 //
-//	lotse-log -dir DIR [-max-line BYTES] [-max-bytes BYTES]
+//	lotse-log -dir DIR [-max-line BYTES] [-max-bytes BYTES] [-multiline REGEXP] [-mode MODE] [-max-buffer BYTES]
 //
 // Descriptors 3 and 4 are the container's standard output and error; one byte is written to 5, and 5 closed, when all is
 // ready. Source: containerd, core/runtime/v2/logging. That package would do, but for its dependencies: one of these
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -37,22 +38,45 @@ func main() {
 	dir := flag.String("dir", "", "segment directory of the stream")
 	maxLine := flag.Int("max-line", 16<<10, "longer lines are split, `bytes`")
 	maxBytes := flag.Int64("max-bytes", 1<<30, "the oldest lines go when the stream is larger, `bytes`")
+	multiline := flag.String("multiline", "", "an event begins with a line that matches the `regexp`; empty: each line is one")
+	mode := flag.String("mode", "", "when the buffer is full: blocking, non-blocking, or empty, which is a compromise")
+	maxBuffer := flag.Int("max-buffer", maxQueued, "what waits for the disk, `bytes`")
 	flag.Parse()
 	// The shim sends SIGTERM after it has closed its ends of the pipes. What is in them is still to be written: the
 	// end of the pipes is the end of the work.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	debug.SetGCPercent(50) // little lives long here
-	if err := run(*dir, *maxLine, segment.WriterOptions{MaxBytes: *maxBytes}); err != nil {
+	o := options{*dir, *maxLine, *multiline, *mode, *maxBuffer}
+	if err := run(o, segment.WriterOptions{MaxBytes: *maxBytes}); err != nil {
 		fmt.Fprintln(os.Stderr, "lotse-log:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir string, maxLine int, o segment.WriterOptions) error {
-	if dir == "" || maxLine < 4 {
-		return errors.New("-dir is missing, or -max-line less than 4")
+type options struct {
+	dir       string
+	maxLine   int // bytes
+	multiline string
+	mode      string
+	maxBuffer int // bytes
+}
+
+// patienceOf is by mode.
+var patienceOf = map[string]time.Duration{"": patience, "blocking": forever, "non-blocking": 0}
+
+func run(o options, wo segment.WriterOptions) error {
+	if o.dir == "" || o.maxLine < 4 || o.maxBuffer <= 0 {
+		return errors.New("-dir is missing, -max-line less than 4, or -max-buffer not positive")
 	}
-	w, err := openWriter(dir, o)
+	wait, known := patienceOf[o.mode]
+	if !known {
+		return fmt.Errorf("-mode is blocking or non-blocking, not %q", o.mode)
+	}
+	first, err := regexp.Compile(o.multiline)
+	if err != nil {
+		return fmt.Errorf("-multiline: %w", err)
+	}
+	w, err := openWriter(o.dir, wo)
 	if err != nil {
 		return err
 	}
@@ -68,11 +92,19 @@ func run(dir string, maxLine int, o segment.WriterOptions) error {
 	}
 	ready.Close()
 
-	q := newQueue(w.Newest())
+	q := newQueue(w.Newest(), o.maxBuffer, wait)
 	var readers, writer sync.WaitGroup
 	writer.Go(func() { q.writeTo(w) })
 	for _, f := range streams {
-		readers.Go(func() { copyLines(q, f, maxLine) })
+		readers.Go(func() {
+			if o.multiline == "" {
+				copyLines(single{q}, f, o.maxLine)
+				return
+			}
+			events := newSeveral(q, first)
+			copyLines(events, f, maxEvent) // a line's parts would begin with nothing to match
+			events.flush()
+		})
 	}
 	readers.Wait()
 	q.close()

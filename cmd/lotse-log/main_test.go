@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -124,6 +125,19 @@ func TestLogger_WritesWhatComes(t *testing.T) {
 			t.Errorf("%q has time %v, after %v", e.Data, e.Time, last)
 		}
 		last = e.Time
+	}
+}
+
+func TestLogger_EventsOfSeveralLines(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, dir, "-multiline", `^\[`, "-mode", "non-blocking", "-max-buffer", "1048576")
+	fmt.Fprint(l.stdout, "[1] one\n  at a\n[2] two\n")
+	fmt.Fprint(l.stderr, "[3] three\n  at b\n")
+	l.stop(t)
+	got := texts(t, dir)
+	slices.Sort(got) // two streams, each with its own events
+	if d := cmp.Diff([]string{"[1] one\n  at a", "[2] two", "[3] three\n  at b"}, got); d != "" {
+		t.Errorf("events (-want +got):\n%s", d)
 	}
 }
 

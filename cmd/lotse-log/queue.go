@@ -12,9 +12,12 @@ const (
 	// maxQueued is how much waits for the disk, bytes of data. As awslogs' max-buffer-size by default.
 	maxQueued = 10 << 20
 
-	// patience is how long a container is made to wait for a disk that does not move at all. After that its lines are
-	// dropped and counted, until the disk moves again.
+	// patience is how long a container that didn't choose a mode is made to wait for a disk that does not move at all.
+	// After that its lines are dropped and counted, until the disk moves again.
 	patience = time.Second
+
+	// forever is the patience of the mode blocking.
+	forever = 100 * 365 * 24 * time.Hour
 
 	// lineCost is what a line costs besides its bytes.
 	lineCost = 80
@@ -28,6 +31,7 @@ type appender interface {
 // queue is between the container, which must not wait, and the disk, which may stall: for a moment by a sync, for long
 // when it is full or broken. A container that is only faster than the disk is slowed down and loses nothing.
 type queue struct {
+	max      int // bytes of data that wait
 	patience time.Duration
 
 	mu     sync.Mutex
@@ -42,29 +46,29 @@ type queue struct {
 	newest time.Time
 }
 
-func newQueue(newest time.Time) *queue {
-	q := &queue{patience: patience, newest: newest}
+func newQueue(newest time.Time, max int, patience time.Duration) *queue {
+	q := &queue{max: max, patience: patience, newest: newest}
 	q.change = sync.NewCond(&q.mu)
 	return q
 }
 
-// put queues copies of lines that were read just now. Times never go back within a stream, whatever the clock does.
-func (q *queue) put(lines [][]byte) {
-	now := time.Now().Truncate(time.Millisecond)
+// put queues copies of lines that were read at a time. Times never go back within a stream, whatever the clock does.
+func (q *queue) put(at time.Time, lines ...[]byte) {
+	at = at.Truncate(time.Millisecond)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.waitLocked() {
 		q.lost += len(lines)
 		return
 	}
-	if now.Before(q.newest) {
-		now = q.newest
+	if at.Before(q.newest) {
+		at = q.newest
 	}
-	q.newest = now
+	q.newest = at
 	for _, line := range lines {
 		begin := len(q.data)
 		q.data = append(q.data, line...)
-		q.events = append(q.events, segment.Event{Time: now, Ingested: now, Data: q.data[begin:len(q.data):len(q.data)]})
+		q.events = append(q.events, segment.Event{Time: at, Ingested: at, Data: q.data[begin:len(q.data):len(q.data)]})
 		q.size += len(line) + lineCost
 	}
 	q.change.Broadcast()
@@ -96,7 +100,12 @@ func (q *queue) writeTo(w appender) {
 			}
 			events = append([]segment.Event{{Time: at, Ingested: at, Data: lostLine(lost)}}, events...)
 		}
-		if err := w.Append(events...); err != nil {
+		err := w.Append(events...)
+		for err != nil && q.waits() {
+			time.Sleep(50 * time.Millisecond)
+			err = w.Append(events...)
+		}
+		if err != nil {
 			if lost > 0 {
 				events = events[1:]
 			}
@@ -108,9 +117,16 @@ func (q *queue) writeTo(w appender) {
 
 // Private
 
+// waits says whether a container waits for the disk as long as it lives, rather than lose a line.
+func (q *queue) waits() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.patience == forever && !q.closed
+}
+
 // waitLocked waits for room; false: there is none.
 func (q *queue) waitLocked() bool {
-	if q.size < maxQueued {
+	if q.size < q.max {
 		return true
 	}
 	if q.stuck {
@@ -119,7 +135,7 @@ func (q *queue) waitLocked() bool {
 	deadline, taken := time.Now().Add(q.patience), q.taken
 	timer := time.AfterFunc(q.patience, func() { q.mu.Lock(); q.change.Broadcast(); q.mu.Unlock() })
 	defer timer.Stop()
-	for q.size >= maxQueued {
+	for q.size >= q.max {
 		if q.taken == taken && !time.Now().Before(deadline) {
 			q.stuck = true
 			return false

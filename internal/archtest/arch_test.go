@@ -20,8 +20,8 @@ type room struct {
 }
 
 var (
-	services    = []string{"arn", "awsauth", "awswire", "lazyregexp", "policy", "segment", "state", "store"}
-	controllers = []string{"arn", "lbconfig", "linklocal", "network", "reconcile", "runtime", "state", "store"}
+	services    = []string{"arn", "awsauth", "awslogs", "awswire", "lazyregexp", "policy", "segment", "state", "store"}
+	controllers = []string{"arn", "awslogs", "lbconfig", "linklocal", "network", "reconcile", "runtime", "state", "store"}
 )
 
 const (
@@ -57,7 +57,9 @@ var rooms = map[string]room{
 	"iam":              {append([]string{"seal"}, services...), service + "; and iam seals session tokens"},
 	"vpc":              {services, service},
 	"elb":              {services, service},
-	"logs":             {services, service},
+	"logpattern":       {nil, leaf},
+	"awslogs":          {nil, leaf},
+	"logs":             {append([]string{"logpattern"}, services...), service},
 	"ecs":              {services, service},
 	"acm":              {append([]string{"seal"}, services...), service},
 	"ssm":              {append([]string{"seal"}, services...), service},

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/lotse-project/lotse/internal/awslogs"
 	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
@@ -245,26 +246,8 @@ func logConfiguration(c types.ContainerDefinition, in *ecs.RegisterTaskDefinitio
 	if l.LogDriver != types.LogDriverAwslogs {
 		return client("Lotse supports the log driver awslogs, not '%s', yet.", l.LogDriver)
 	}
-	if l.Options["awslogs-group"] == "" {
-		return client("Log driver awslogs requires options: awslogs-group")
-	}
-	if l.Options["awslogs-stream-prefix"] == "" {
-		return client("Log driver awslogs requires options: awslogs-stream-prefix") // required on Fargate
-	}
-	for k, v := range l.Options {
-		switch k {
-		case "awslogs-group", "awslogs-region", "awslogs-stream-prefix", "max-buffer-size":
-		case "awslogs-create-group":
-			if v != "true" && v != "false" {
-				return client("awslogs-create-group is true or false, not '%s'.", v)
-			}
-		case "mode":
-			if v != "blocking" && v != "non-blocking" {
-				return client("The log option mode is blocking or non-blocking, not '%s'.", v)
-			}
-		default:
-			return client("Lotse does not act on the log option %s yet, so it does not accept it.", k)
-		}
+	if _, err := awslogs.Parse(l.Options); err != nil {
+		return client("%v", err)
 	}
 	if aws.ToString(in.ExecutionRoleArn) == "" {
 		return client("Fargate requires task definition to have execution role ARN to support log driver awslogs.")

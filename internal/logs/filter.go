@@ -12,6 +12,7 @@ import (
 	cwl "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 
+	"github.com/lotse-project/lotse/internal/logpattern"
 	"github.com/lotse-project/lotse/internal/segment"
 	"github.com/lotse-project/lotse/internal/state"
 )
@@ -28,7 +29,7 @@ func (s *Service) FilterLogEvents(ctx context.Context, in *cwl.FilterLogEventsIn
 	if in.StartFromHead != nil && !*in.StartFromHead {
 		return nil, invalid("Lotse returns the earliest log events first; it does not act on startFromHead=false yet.")
 	}
-	p, err := parsePattern(aws.ToString(in.FilterPattern))
+	p, err := filterPattern(in.FilterPattern)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func (s *Service) FilterLogEvents(ctx context.Context, in *cwl.FilterLogEventsIn
 	if err != nil {
 		return nil, err
 	}
-	m := merge{match: p.match, budget: budget{size, maxPageBytes}, scan: maxScanned}
+	m := merge{match: p.Match, budget: budget{size, maxPageBytes}, scan: maxScanned}
 	if in.NextToken != nil {
 		if m.from, err = parseGroupToken(*in.NextToken); err != nil {
 			return nil, err
@@ -67,6 +68,17 @@ func (s *Service) FilterLogEvents(ctx context.Context, in *cwl.FilterLogEventsIn
 }
 
 // Private
+
+func filterPattern(s *string) (logpattern.Pattern, error) {
+	if n := len(aws.ToString(s)); n > logpattern.MaxLength {
+		return logpattern.Pattern{}, constraint(*s, "filterPattern", "Member must have length less than or equal to 1024")
+	}
+	p, err := logpattern.Parse(aws.ToString(s))
+	if err != nil {
+		return p, invalid("%v", err)
+	}
+	return p, nil
+}
 
 // chosen reads the group and the streams that a FilterLogEvents asks for.
 func (s *Service) chosen(ctx context.Context, in *cwl.FilterLogEventsInput) (state.LogGroup, []state.LogStream, error) {

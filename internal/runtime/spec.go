@@ -55,4 +55,10 @@ type Log struct {
 	Dir string // segment directory of the stream, made when missing; "" = discard
 	// MaxLine: longer lines are split, bytes. 0 = 16384, as Docker does.
 	MaxLine int
+	// Multiline is a regular expression (RE2) that an event's first line matches; "" = each line is an event.
+	Multiline string
+	// Mode is what happens when lines come faster than they can be written: "blocking", "non-blocking" (lines are dropped
+	// and counted), "" = the container waits a moment.
+	Mode      string
+	MaxBuffer int64 // what may wait to be written, bytes; 0 = 10 MiB
 }

@@ -13,6 +13,7 @@ import (
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/awslogs"
 	"github.com/lotse-project/lotse/internal/runtime"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
@@ -148,18 +149,22 @@ func (c *Controller) container(ctx context.Context, l life, d ecstypes.Container
 	if lc == nil {
 		return cs, "", nil
 	}
+	lo, err := awslogs.Parse(lc.Options)
+	if err != nil {
+		return cs, "", &startError{*d.Name, "ResourceInitializationError: failed to validate logger args: " + err.Error()}
+	}
 	sc := l.scope()
-	if r := lc.Options["awslogs-region"]; r != "" {
-		sc.Region = r
+	if lo.Region != "" {
+		sc.Region = lo.Region
 	}
 	// Source: DG using_awslogs: prefix/container/task id.
-	stream := lc.Options["awslogs-stream-prefix"] + "/" + *d.Name + "/" + l.task.ID
-	dir, err := c.o.Stream(ctx, sc, lc.Options["awslogs-group"], stream, lc.Options["awslogs-create-group"] == "true")
+	stream := lo.StreamPrefix + "/" + *d.Name + "/" + l.task.ID
+	dir, err := c.o.Stream(ctx, sc, lo.Group, stream, lo.CreateGroup)
 	if errors.Is(err, store.ErrNotFound) {
 		return cs, "", &startError{*d.Name, "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: " +
 			"failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist."}
 	}
-	cs.Log.Dir = dir
+	cs.Log = runtime.Log{Dir: dir, Multiline: lo.Multiline, Mode: lo.Mode, MaxBuffer: lo.MaxBuffer}
 	return cs, stream, err
 }
 

@@ -198,6 +198,15 @@ func (e *Engine) output(l runtime.Log) (cio.Creator, error) {
 	}
 	// Each key and its value become two arguments; the pairs come in random order.
 	q := url.Values{"-dir": {l.Dir}, "-max-line": {strconv.Itoa(maxLine)}}
+	if l.Multiline != "" {
+		q.Set("-multiline", l.Multiline)
+	}
+	if l.Mode != "" {
+		q.Set("-mode", l.Mode)
+	}
+	if l.MaxBuffer != 0 {
+		q.Set("-max-buffer", strconv.FormatInt(l.MaxBuffer, 10))
+	}
 	return cio.LogURI(&url.URL{Scheme: "binary-v2", Path: e.s.binary("lotse-log"), RawQuery: q.Encode()}), nil
 }
 
