@@ -130,7 +130,7 @@ func main() {
 	} {
 		var got []string
 		var out struct{ Events []struct{ Message string } }
-		if err := json.Unmarshal([]byte(aws(t, s, "logs", "filter-log-events", "--log-group-name", "/test", "--filter-pattern", pattern)), &out); err != nil {
+		if err := json.Unmarshal([]byte(aws(t, s, "logs", "filter-log-events", "--log-group-name", "/test", "--filter-pattern", pattern, "--output", "json")), &out); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range out.Events {
