@@ -150,6 +150,12 @@ func runTask(t *testing.T, s *server.Server, image string, command ...string) st
 
 func runContainer(t *testing.T, s *server.Server, def ecstypes.ContainerDefinition) string {
 	t.Helper()
+	return runContainerAs(t, s, "", def)
+}
+
+// runContainerAs is runContainer with a task role.
+func runContainerAs(t *testing.T, s *server.Server, role string, def ecstypes.ContainerDefinition) string {
+	t.Helper()
 	def.Name, def.Essential = awssdk.String("main"), awssdk.Bool(true)
 	options := map[string]string{"awslogs-group": "/test", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "t"}
 	if def.LogConfiguration != nil {
@@ -164,6 +170,7 @@ func runContainer(t *testing.T, s *server.Server, def ecstypes.ContainerDefiniti
 	_, err := c.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{Family: awssdk.String("t"), NetworkMode: ecstypes.NetworkModeAwsvpc,
 		RequiresCompatibilities: []ecstypes.Compatibility{ecstypes.CompatibilityFargate}, Cpu: awssdk.String("1024"), Memory: awssdk.String("2048"),
 		ExecutionRoleArn:     awssdk.String("arn:aws:iam::000000000000:role/execution"),
+		TaskRoleArn:          awssdk.String(role),
 		ContainerDefinitions: []ecstypes.ContainerDefinition{def}})
 	if err != nil {
 		t.Fatal(err)
