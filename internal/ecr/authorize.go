@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/oci"
+	"github.com/lotse-project/lotse/internal/policy"
 	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
 )
 
 // Authorize implements oci.Authorizer: a token of GetAuthorizationToken opens the repositories of its account, in all
@@ -36,12 +39,7 @@ func (s *Service) Authorize(r *http.Request, repo string, action oci.Action) err
 	case repo == "" || oci.IsMirror(repo):
 		return nil
 	}
-	sc, name := arn.ScopeOf(repo)
-	resource := state.Repository{Scope: sc, Name: name}.ARN()
-	if sc.Account == c.Account {
-		return s.permit(r.Context(), c, sc.Region, actions[action], resource)
-	}
-	return &oci.Error{Status: 403, Code: "DENIED", Message: textDenied(c.ARN, actions[action], resource)}
+	return s.permitAll(r, c, repo, action)
 }
 
 // Private
@@ -53,8 +51,64 @@ var (
 	errLogin        = &oci.Error{Status: 400, Code: "DENIED", Message: "Your authorization token is invalid. Log in as user AWS with the password of: aws ecr get-login-password"}
 )
 
-// actions are the permissions that AWS names when it refuses one.
-var actions = map[oci.Action]string{oci.Pull: "BatchGetImage", oci.Push: "InitiateLayerUpload", oci.Delete: "BatchDeleteImage"}
+// permission is the operation of ECR's API that a request stands for.
+// Source: ECR user guide, the permissions to push and to pull an image; and what AWS names when it refuses one.
+func permission(r *http.Request, action oci.Action) string {
+	is := func(kind string) bool { return strings.Contains(r.URL.Path, "/"+kind+"/") }
+	switch {
+	case action == oci.Delete:
+		return "BatchDeleteImage"
+	case action == oci.Push && is("manifests"):
+		return "PutImage"
+	case action == oci.Push && r.Method == http.MethodPatch:
+		return "UploadLayerPart"
+	case action == oci.Push && r.Method == http.MethodPut:
+		return "CompleteLayerUpload"
+	case action == oci.Push:
+		return "InitiateLayerUpload"
+	case is("blobs") && r.Method == http.MethodHead:
+		return "BatchCheckLayerAvailability"
+	case is("blobs"):
+		return "GetDownloadUrlForLayer"
+	case is("tags"):
+		return "ListImages"
+	case is("referrers"):
+		return "ListImageReferrers"
+	}
+	return "BatchGetImage"
+}
+
+// permitAll asks for all that a request needs: what it does, and the right to make a repository if that is what a push
+// would do first. Other accounts need the repository's or the registry's leave.
+func (s *Service) permitAll(r *http.Request, c claims, repo string, action oci.Action) error {
+	sc, name := arn.ScopeOf(repo)
+	resource := state.Repository{Scope: sc, Name: name}.ARN()
+	needs := []string{permission(r, action)}
+	err := s.o.DB.View(r.Context(), func(tx *store.ReadTx) error {
+		if sc.Account != c.Account {
+			who := state.Principal{Account: c.Account, Role: c.Role, ARN: c.ARN}
+			d, err := state.DecideRepository(tx, sc, name, who, "ecr:"+needs[0], policy.Request{"aws:PrincipalAccount": c.Account})
+			if err != nil || d == policy.Allow {
+				return err
+			}
+			return &oci.Error{Status: 403, Code: "DENIED", Message: textDenied(c.ARN, needs[0], resource)}
+		}
+		if action != oci.Push || c.Role == "" {
+			return nil
+		}
+		makes, err := creatable(tx, repo)
+		if makes {
+			needs = append(needs, "CreateRepository")
+		}
+		return err
+	})
+	for _, n := range needs {
+		if err == nil {
+			err = s.permit(r.Context(), c, sc.Region, n, resource)
+		}
+	}
+	return err
+}
 
 // permit asks the policies of a session of a role. The account's root may do all.
 func (s *Service) permit(ctx context.Context, c claims, region, action, resource string) error {

@@ -85,7 +85,7 @@ func New(o Options) *Service {
 	s := &Service{o: o, key: mac.Sum(nil), evaluate: make(chan struct{}, 1)}
 	s.registry = oci.New(oci.Options{
 		Blobs: o.Blobs, Records: &records{db: o.DB, changed: o.Changed}, Authorizer: s, Resolve: s.repositoryOf,
-		Room: o.Room, Now: o.Now, Log: o.Log,
+		MayMount: s.mayMount, Room: o.Room, Now: o.Now, Log: o.Log,
 	})
 	return s
 }
@@ -114,6 +114,21 @@ func (s *Service) API() *awswire.API {
 	awswire.Handle(a, s.DeleteLifecyclePolicy)
 	awswire.Handle(a, s.StartLifecyclePolicyPreview)
 	awswire.Handle(a, s.GetLifecyclePolicyPreview)
+	awswire.Handle(a, s.SetRepositoryPolicy)
+	awswire.Handle(a, s.GetRepositoryPolicy)
+	awswire.Handle(a, s.DeleteRepositoryPolicy)
+	awswire.Handle(a, s.PutRegistryPolicy)
+	awswire.Handle(a, s.GetRegistryPolicy)
+	awswire.Handle(a, s.DeleteRegistryPolicy)
+	awswire.Handle(a, s.CreateRepositoryCreationTemplate)
+	awswire.Handle(a, s.UpdateRepositoryCreationTemplate)
+	awswire.Handle(a, s.DeleteRepositoryCreationTemplate)
+	awswire.Handle(a, s.DescribeRepositoryCreationTemplates)
+	awswire.Handle(a, s.DescribeRegistry)
+	awswire.Handle(a, s.GetAccountSetting)
+	awswire.Handle(a, s.PutAccountSetting)
+	awswire.Handle(a, s.PutImageScanningConfiguration)
+	awswire.Handle(a, s.ListImageReferrers)
 	awswire.Handle(a, s.TagResource)
 	awswire.Handle(a, s.UntagResource)
 	awswire.Handle(a, s.ListTagsForResource)

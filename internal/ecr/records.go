@@ -24,13 +24,17 @@ var _ oci.Records = (*records)(nil)
 
 // Exists is part of oci.Records, as is what follows.
 func (r *records) Exists(ctx context.Context, repo string, a oci.Action) error {
-	return r.db.View(ctx, func(tx *store.ReadTx) error {
+	err := r.db.View(ctx, func(tx *store.ReadTx) error {
 		_, err := state.Repositories.Get(tx, repo)
-		if errors.Is(err, store.ErrNotFound) {
-			err = unknownRepository(repo, a)
-		}
 		return err
 	})
+	if errors.Is(err, store.ErrNotFound) && a == oci.Push && !oci.IsMirror(repo) {
+		err = r.db.Update(ctx, func(tx *store.WriteTx) error { return createOnPush(tx, repo) })
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		err = unknownRepository(repo, a)
+	}
+	return err
 }
 
 func (r *records) Ensure(ctx context.Context, repo string) error {

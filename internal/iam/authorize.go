@@ -18,6 +18,7 @@ const (
 	whyDenied  = "with an explicit deny in an identity-based policy"
 	whySession = "because no session policy allows the %s action"
 	whySilent  = "because no identity-based policy allows the %s action"
+	whyGuarded = "with an explicit deny in a resource-based policy"
 )
 
 // Authorize is awswire.MuxOptions.Authorize: it asks the policies of the caller's role for
@@ -55,10 +56,16 @@ func (s *Service) Permit(ctx context.Context, c awsauth.Caller, action, resource
 
 func (s *Service) permit(tx store.Reader, p awswire.Protocol, c awsauth.Caller, n need) error {
 	d, err := s.decide(tx, c, n.Action, n.Resource, n.Request)
+	if err != nil {
+		return err
+	}
+	resource, err := decideResource(tx, c, n)
 	switch {
 	case err != nil:
 		return err
-	case d == policy.Allow:
+	case d != policy.Deny && resource == policy.Deny:
+		return awsauth.Denied(p, c, n.Action, n.Resource, whyGuarded)
+	case d == policy.Allow || d == policy.Silent && resource == policy.Allow:
 		return nil
 	case d == policy.Deny:
 		return awsauth.Denied(p, c, n.Action, n.Resource, whyDenied)

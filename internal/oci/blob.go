@@ -71,6 +71,11 @@ func (g *Registry) seen(ctx context.Context, repo string, d digest.Digest, asked
 
 // mount gives the repository a blob that another one has. It tells whether it could.
 func (g *Registry) mount(c *call, d digest.Digest, from string) (bool, error) {
+	if g.o.MayMount != nil {
+		if may, err := g.o.MayMount(c.r.Context(), c.repo); err != nil || !may {
+			return false, err
+		}
+	}
 	sources, err := g.mountSources(c, d, from)
 	if err != nil {
 		return false, err

@@ -16,6 +16,7 @@
 package oci
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -31,6 +32,8 @@ type Options struct {
 	// Resolve finds the repository that a name in a request's path stands for, whether it exists
 	// or not. An *Error is sent as it is.
 	Resolve func(r *http.Request, name string) (repo string, err error)
+	// MayMount tells whether pushes to a repository may take layers of others instead of uploading them. Nil: they may.
+	MayMount func(ctx context.Context, repo string) (bool, error)
 	// Room refuses uploads when it returns an error, for instance because the disk is nearly full.
 	// Nil: there is always room.
 	Room func() error

@@ -33,6 +33,7 @@ type Repository struct {
 	Mutability string
 	Exclusions []string // patterns in which * stands for anything
 	Tags       map[string]string
+	Policy     string `json:",omitempty"` // text of the repository policy; "": none
 	// Lifecycle is the text of the lifecycle policy ("": none), LifecycleAt when it was put.
 	Lifecycle   string    `json:",omitempty"`
 	LifecycleAt time.Time `json:",omitzero"`
