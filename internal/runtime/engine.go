@@ -10,6 +10,8 @@
 //	Stop(id, c, "")  the stop signal, once per container; later Kill(id, c)
 //	Remove(id)       nothing of it is left
 //
+// While a container runs, Exec runs commands in it; when it has ended, Restart lets it run again.
+//
 // What is true is always what List says. Events only say when to look.
 package runtime
 
@@ -42,6 +44,14 @@ type Engine interface {
 	// StartContainer starts one container, for those who order them (dependsOn). It is no error when it runs or
 	// ran already.
 	StartContainer(ctx context.Context, taskID, container string) error
+	// Restart lets a container that has ended run once more, in place: its files, network and log are the same. It is
+	// no error when it runs. ErrNotFound when there is no such container.
+	Restart(ctx context.Context, taskID, container string) error
+	// Exec runs a command inside a running container as the container's own command runs: same user, environment,
+	// working directory, limits, and no privilege more. When ctx ends first, the command and all of its process group are
+	// killed, and the error is ctx's cause. ErrUnrunnable when there is no such program, ErrNotFound when the container
+	// doesn't run. Commands in one container wait for each other.
+	Exec(ctx context.Context, taskID, container string, c Command) (Result, error)
 	// Stop sends a container the stop signal: signal, or when it is empty the image's STOPSIGNAL, or SIGTERM.
 	// A container that was never started is killed. It is no error when the container or the task is gone.
 	Stop(ctx context.Context, taskID, container, signal string) error
@@ -59,4 +69,16 @@ type Engine interface {
 // Event says that List may say something new.
 type Event struct {
 	TaskID string // "": anything may have changed, look at all of it
+}
+
+// Command is what Exec runs.
+type Command struct {
+	Args      []string // the program, looked up in the container's PATH, and its arguments
+	MaxOutput int      // bytes of standard output and error that are kept, their begin; the rest is dropped
+}
+
+// Result is how a Command ended.
+type Result struct {
+	ExitCode int // 0–255; 128 + signal when a signal ended it
+	Output   []byte
 }

@@ -8,6 +8,7 @@ import (
 // Status of a container.
 //
 //	Create ─► Created ─Start─► Running ─exit─► Stopped
+//	             │                ▲──Restart──────┤
 //	             └──────────────Kill──────────────▲
 type Status int
 
@@ -60,5 +61,6 @@ type ContainerState struct {
 	// OOM: the kernel killed a process of this container for want of memory; also meaningful while Running.
 	OOM bool
 
-	StartedAt, FinishedAt time.Time // zero: not yet, or unknown
+	StartedAt, FinishedAt time.Time // of the last run; zero: not yet, or unknown
+	Restarts              int       // how often Restart has let it run again
 }

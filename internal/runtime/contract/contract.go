@@ -35,6 +35,11 @@ func Run(t *testing.T, s Subject) {
 		{"WhatIsGone", whatIsGone},
 		{"MissingImage", missingImage},
 		{"Events", events},
+		{"Restart", restart},
+		{"RestartKeepsToTheContainer", restartBesideOthers},
+		{"Exec", execute},
+		{"ExecEndsWithItsContext", executeTooLong},
+		{"ExecNeedsARunningContainer", executeNowhere},
 		{"TasksSideBySide", sideBySide},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })

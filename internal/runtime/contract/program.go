@@ -2,8 +2,10 @@
 package contract
 
 import (
+	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lotse-project/lotse/internal/runtime"
@@ -19,6 +21,9 @@ import (
 //	deaf            ignore SIGTERM and SIGINT
 //	stopsig         run until SIGUSR1, then exit with 7
 //	hog             allocate memory until the kernel kills it
+//	say WORDS…      write them to standard error
+//
+// The same program, called /program, is what the suite's commands run in a container.
 //
 // Program is the fake's view of it.
 func Program(_ runtime.TaskSpec, c runtime.ContainerSpec) (fake.Program, error) {
@@ -48,4 +53,22 @@ func Program(_ runtime.TaskSpec, c runtime.ContainerSpec) (fake.Program, error) 
 		return fake.Program{Exits: true, OOM: true}, nil
 	}
 	return fake.Program{}, fmt.Errorf("program %q: %w", args[0], runtime.ErrUnrunnable)
+}
+
+// Command is the fake's view of a command that runs in a container.
+func Command(ctx context.Context, _, _ string, args []string) (runtime.Result, error) {
+	if len(args) < 2 || args[0] != "/program" {
+		return runtime.Result{}, fmt.Errorf("command %q: %w", args, runtime.ErrUnrunnable)
+	}
+	if args[1] == "say" {
+		return runtime.Result{Output: []byte(strings.Join(args[2:], " ") + "\n")}, nil
+	}
+	p, err := Program(runtime.TaskSpec{}, runtime.ContainerSpec{Command: args[1:]})
+	if err != nil || p.Exits && p.After == 0 {
+		return runtime.Result{ExitCode: p.ExitCode}, err
+	}
+	if !p.Exits {
+		p.After = time.Hour
+	}
+	return runtime.Result{}, fake.Sleep(ctx, p.After)
 }

@@ -152,7 +152,7 @@ func (e *Engine) createContainer(ctx context.Context, c *client.Client, t runtim
 		return classify(err)
 	}
 	return e.s.ledger.update(id, func(ce *containerEntry) {
-		ce.Created, ce.Signal = true, img.config.Config.StopSignal
+		ce.Created, ce.Signal, ce.Log = true, img.config.Config.StopSignal, spec.Log
 	})
 }
 

@@ -211,7 +211,7 @@ func (e *Engine) containerState(ctx context.Context, c *client.Client, taskID st
 			return runtime.ContainerState{}, false, err
 		}
 	}
-	state := runtime.ContainerState{Name: entry.Name, StartedAt: entry.Started}
+	state := runtime.ContainerState{Name: entry.Name, StartedAt: entry.Started, Restarts: entry.Restarts}
 	switch {
 	case p != nil && p.Status == tasktypes.Status_CREATED:
 		state.Status, state.Pid, state.StartedAt = runtime.Created, int(p.Pid), time.Time{}

@@ -65,10 +65,16 @@ func (s *Supervisor) event(env *events.Envelope) {
 	if !ok {
 		return
 	}
-	if x, ok := ev.(*apievents.TaskExit); ok && x.ID == x.ContainerID {
+	switch x := ev.(type) {
+	case *apievents.TaskExecAdded, *apievents.TaskExecStarted:
+		return // a command in a container changes nothing of it
+	case *apievents.TaskExit:
+		if x.ID != x.ContainerID {
+			return
+		}
 		e := exit{Code: int(x.ExitStatus), At: x.ExitedAt.AsTime(), OOM: s.groups.oom(x.ContainerID)}
 		err := s.ledger.update(x.ContainerID, func(c *containerEntry) {
-			if c.Exit == nil {
+			if c.Exit == nil && !e.At.Before(c.Started) { // else it tells of the run before a restart
 				c.Exit = &e
 			}
 		})

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/lotse-project/lotse/internal/runtime"
 )
 
 // ledger holds what containerd does not remember: which containers of a task are whole, in which order they were
@@ -35,6 +37,9 @@ type containerEntry struct {
 	Signal  string    `json:"signal,omitempty"`  // the image's STOPSIGNAL
 	Started time.Time `json:"started,omitzero"`
 	Exit    *exit     `json:"exit,omitempty"` // for when containerd no longer knows
+
+	Restarts int         `json:"restarts,omitempty"`
+	Log      runtime.Log `json:"log,omitzero"` // where its next run's output goes
 }
 
 type exit struct {

@@ -59,6 +59,7 @@ type Supervisor struct {
 	groups cgroups
 	limits limits
 	tasks  keyLocks // by task ID
+	execs  keyLocks // by container ID: one command runs in it at a time
 	images keyLocks // by digest, for unpacking
 	hints  broadcast
 

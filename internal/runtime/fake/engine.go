@@ -35,6 +35,8 @@ type Engine struct {
 	Missing func(runtime.Image) bool
 	// Fault is asked at the begin of every call ("Create", "Start", …); an error ends the call. nil = none.
 	Fault func(op, taskID string) error
+	// Command is what a command run with Exec does. nil = it exits with 0 at once.
+	Command func(ctx context.Context, taskID, container string, args []string) (runtime.Result, error)
 	// Now is the clock. nil = time.Now.
 	Now func() time.Time
 

@@ -11,7 +11,7 @@ import (
 func TestEngine_Contract(t *testing.T) {
 	absent := runtime.Image{Digest: "sha256:absent", Name: "absent"}
 	contract.Run(t, contract.Subject{
-		Engine: &fake.Engine{Program: contract.Program, Missing: func(i runtime.Image) bool { return i == absent }},
+		Engine: &fake.Engine{Program: contract.Program, Command: contract.Command, Missing: func(i runtime.Image) bool { return i == absent }},
 		Image:  runtime.Image{Digest: "sha256:present", Name: "contract"},
 		Absent: absent,
 	})

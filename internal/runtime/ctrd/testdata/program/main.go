@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -27,6 +28,10 @@ func main() {
 		for {
 			time.Sleep(time.Hour)
 		}
+	case "fork": // a deaf child, and then deaf too
+		cmd := exec.Command("/program", "deaf")
+		check(cmd.Start())
+		until(syscall.SIGUSR2)
 	case "stopsig":
 		signal.Ignore(syscall.SIGTERM)
 		until(syscall.SIGUSR1)
