@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -97,6 +98,9 @@ func containerDefinitions(in *ecs.RegisterTaskDefinitionInput, taskCPU, taskMemo
 	if !essential {
 		return nil, client("Invalid setting: At least one container must be marked essential")
 	}
+	if err := dependencies(out); err != nil {
+		return nil, err
+	}
 	if sumCPU > taskCPU {
 		return nil, client("The containers' cpu units add up to %d, more than the task's %d.", sumCPU, taskCPU)
 	}
@@ -122,9 +126,9 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 		return c, client("Links are not supported when networkMode=awsvpc")
 	}
 	where := fmt.Sprintf("container '%s'", *c.Name)
-	if err := onlyMembers(where, c, "Name", "Image", "Cpu", "Memory", "PortMappings", "Essential", "Command", "EntryPoint",
-		"Environment", "Secrets", "User", "WorkingDirectory", "ReadonlyRootFilesystem", "StopTimeout", "LogConfiguration",
-		"VersionConsistency"); err != nil {
+	if err := onlyMembers(where, c, append(lifeMembers, "Name", "Image", "Cpu", "Memory", "PortMappings", "Essential", "Command", "EntryPoint",
+		"Environment", "Secrets", "User", "WorkingDirectory", "ReadonlyRootFilesystem", "LogConfiguration",
+		"VersionConsistency")...); err != nil {
 		return c, err
 	}
 	if m := c.Memory; m != nil && (*m < 6 || int(*m) > taskMemory) {
@@ -133,8 +137,8 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 	if c.Cpu < 0 {
 		return c, client("Invalid setting for container '%s'. 'cpu' can't be negative.", *c.Name)
 	}
-	if t := c.StopTimeout; t != nil && (*t < 0 || *t > 120) { // Source: DG: Fargate maximum 120 s
-		return c, client("Invalid setting for container '%s'. 'stopTimeout' is between 0 and 120 seconds.", *c.Name)
+	if err := life(&c); err != nil {
+		return c, err
 	}
 	for _, e := range c.Environment {
 		if err := onlyMembers("environment", e, "Name", "Value"); err != nil {
@@ -264,6 +268,7 @@ func requiredAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 	names := []string{"ecs.capability.task-eni", "com.amazonaws.ecs.capability.docker-remote-api.1.18"}
 	var logs, ecr bool
 	for _, c := range in.ContainerDefinitions {
+		names = append(names, lifeAttributes(c)...)
 		logs = logs || c.LogConfiguration != nil
 		ecr = ecr || isECR(aws.ToString(c.Image))
 	}
@@ -277,7 +282,7 @@ func requiredAttributes(in *ecs.RegisterTaskDefinitionInput) []types.Attribute {
 		names = append(names, "com.amazonaws.ecs.capability.task-iam-role")
 	}
 	out := []types.Attribute{}
-	for _, n := range names {
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(names))) {
 		out = append(out, types.Attribute{Name: aws.String(n)})
 	}
 	return out

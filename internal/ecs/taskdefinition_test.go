@@ -145,7 +145,6 @@ func TestRegister_Refuses(t *testing.T) {
 			"Actual length: '65759'. Max allowed length is '65536' bytes."},
 		"wrong machine": {func(in *in) { in.RuntimePlatform = &types.RuntimePlatform{CpuArchitecture: types.CPUArchitectureArm64} },
 			"This machine runs X86_64; runtimePlatform.cpuArchitecture 'ARM64' can't be met."},
-		"stopTimeout": {first(func(c *types.ContainerDefinition) { c.StopTimeout = aws.Int32(121) }), "Invalid setting for container 'app'. 'stopTimeout' is between 0 and 120 seconds."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := b.s.RegisterTaskDefinition(b.ctx, definition(tc.change))

@@ -53,7 +53,7 @@ func (s *Service) taskView(tx store.Reader, t state.Task, withTags bool) (types.
 		CreatedAt: &t.CreatedAt, PullStartedAt: when(st.PullStartedAt), PullStoppedAt: when(st.PullStoppedAt),
 		ConnectivityAt: when(st.ConnectivityAt), StartedAt: when(st.StartedAt), StoppingAt: when(st.StoppingAt),
 		ExecutionStoppedAt: when(st.ExecutionStoppedAt), StoppedAt: when(st.StoppedAt),
-		HealthStatus: types.HealthStatusUnknown, Tags: []types.Tag{},
+		HealthStatus: healthStatus(st.Health()), Tags: []types.Tag{},
 		Attributes:  []types.Attribute{{Name: aws.String("ecs.cpu-architecture"), Value: aws.String(strings.ToLower(s.o.Architecture))}},
 		Attachments: []types.Attachment{attachment(t, st)},
 		Containers:  containerViews(t, st, td.Val.Definition),
@@ -105,7 +105,7 @@ func containerViews(t state.Task, st state.TaskStatus, def types.TaskDefinition)
 				continue
 			}
 			c.ContainerArn = aws.String(t.Scope.ARN("ecs", "container/"+t.Cluster+"/"+t.ID+"/"+cs.ARNID))
-			c.LastStatus = aws.String(cs.LastStatus)
+			c.LastStatus, c.HealthStatus = aws.String(cs.LastStatus), healthStatus(cs.Health.Status)
 			if cs.Digest != "" {
 				c.ImageDigest = aws.String(cs.Digest)
 			}
@@ -122,6 +122,14 @@ func containerViews(t state.Task, st state.TaskStatus, def types.TaskDefinition)
 		out = append(out, c)
 	}
 	return out
+}
+
+// healthStatus is UNKNOWN also of what has no health check.
+func healthStatus(s string) types.HealthStatus {
+	if s == "" {
+		return types.HealthStatusUnknown
+	}
+	return types.HealthStatus(s)
 }
 
 // attachment is the task's network interface. Source: DescribeTasks examples.

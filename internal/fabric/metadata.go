@@ -57,6 +57,13 @@ func container(t task, cs state.ContainerStatus, d ecstypes.ContainerDefinition,
 			"com.amazonaws.ecs.task-definition-version": m.Revision,
 		},
 	}
+	c.ExitCode, c.FinishedAt = cs.ExitCode, at(cs.StoppedAt)
+	if d.RestartPolicy != nil && aws.ToBool(d.RestartPolicy.Enabled) {
+		c.RestartCount = aws.Int(cs.Restarts)
+	}
+	if h := cs.Health; h.Status != "" {
+		c.Health = &linklocal.Health{Status: h.Status, Since: at(h.Since), ExitCode: h.ExitCode, Output: h.Output}
+	}
 	for k, v := range d.DockerLabels {
 		c.Labels[k] = v
 	}

@@ -96,6 +96,10 @@ type ContainerMetadata struct {
 	Limits        ContainerLimits
 	CreatedAt     *time.Time `json:",omitempty"`
 	StartedAt     *time.Time `json:",omitempty"`
+	FinishedAt    *time.Time `json:",omitempty"`
+	ExitCode      *int       `json:",omitempty"`
+	RestartCount  *int       `json:",omitempty"` // with a restart policy only
+	Health        *Health    `json:",omitempty"` // with a health check only
 	Type          string
 	ContainerARN  string
 	LogDriver     string            `json:",omitempty"`
@@ -105,6 +109,14 @@ type ContainerMetadata struct {
 
 // ContainerLimits are the container's own: CPU in units, Memory in MiB.
 type ContainerLimits struct{ CPU, Memory int }
+
+// Health is what a container's health check says. Source: ECS agent, container.HealthStatus.
+type Health struct {
+	Status   string     `json:"status"`
+	Since    *time.Time `json:"statusSince,omitempty"`
+	ExitCode int        `json:"exitCode,omitempty"`
+	Output   string     `json:"output,omitempty"`
+}
 
 // NetworkMetadata is the task's interface.
 type NetworkMetadata struct {

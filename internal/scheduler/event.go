@@ -81,6 +81,9 @@ func (s *service) unhealthy(m member) {
 	if ok, _ := m.failed(s.now, s.grace()); !ok || !s.first(m, "unhealthy") {
 		return
 	}
+	if m.status.Health() == state.Unhealthy {
+		s.event(fmt.Sprintf("(task %s) failed container health checks.", m.task.ID))
+	}
 	for _, t := range m.targets {
 		switch {
 		case t.lost:
@@ -92,6 +95,9 @@ func (s *service) unhealthy(m member) {
 }
 
 func (s *service) stopReason(m *member, r StopReason) string {
+	if r == Unhealthy && m.status.Health() == state.Unhealthy {
+		return "Task failed container health checks"
+	}
 	if r == Unhealthy {
 		for _, t := range m.targets {
 			if t.State == "unhealthy" || t.lost {

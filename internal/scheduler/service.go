@@ -141,11 +141,18 @@ func (m member) stopped() bool { return m.status.LastStatus == "STOPPED" }
 // stopping reports that the task ends or has ended.
 func (m member) stopping() bool { return m.task.Stop != nil || m.status.Stop != nil }
 
-// healthy is what counts for the lower bound. Source: DG deployment-type-ecs: with a load
-// balancer RUNNING and healthy in every target group.
+// healthy is what counts for the lower bound. Source: DG deployment-type-ecs: with health checks of essential containers
+// those must be HEALTHY, with a load balancer the task must be healthy in every target group, too.
 func (m member) healthy(now time.Time) (ok bool, wait time.Duration) {
 	if m.status.LastStatus != "RUNNING" || m.stopping() {
 		return false, 0
+	}
+	health := m.status.Health()
+	if health != "" && health != state.Healthy {
+		return false, 0
+	}
+	if len(m.task.LoadBalancers) == 0 && health == state.Healthy {
+		return true, 0
 	}
 	if len(m.task.LoadBalancers) == 0 {
 		left := m.status.StartedAt.Add(settleTime).Sub(now)
@@ -164,7 +171,14 @@ func (m member) healthy(now time.Time) (ok bool, wait time.Duration) {
 
 // failed reports failing health checks, or a target that was taken away, after the grace period.
 func (m member) failed(now time.Time, grace time.Duration) (ok bool, wait time.Duration) {
-	if m.status.LastStatus != "RUNNING" || m.stopping() {
+	if m.stopping() {
+		return false, 0
+	}
+	if m.status.Health() == state.Unhealthy { // also while a container waits for it to become HEALTHY
+		left := m.begun().Add(grace).Sub(now)
+		return left <= 0, max(0, left)
+	}
+	if m.status.LastStatus != "RUNNING" {
 		return false, 0
 	}
 	for _, t := range m.targets {
@@ -174,6 +188,14 @@ func (m member) failed(now time.Time, grace time.Duration) (ok bool, wait time.D
 		}
 	}
 	return false, 0
+}
+
+// begun is when the task started, or was made when it has not started yet.
+func (m member) begun() time.Time {
+	if m.status.StartedAt.IsZero() {
+		return m.task.CreatedAt
+	}
+	return m.status.StartedAt
 }
 
 // grace is how long after a task's start failing health is ignored.

@@ -264,9 +264,23 @@ type ContainerStatus struct {
 	LastStatus          string // PENDING, RUNNING, STOPPED
 	ExitCode            *int
 	Reason              string
-	StartedAt           time.Time
+	StartedAt           time.Time // of the last run
+	StoppingAt          time.Time // the stop signal was sent
 	StoppedAt           time.Time
 	LogStream           string
+	Essential           bool
+	Health              ContainerHealth
+	Restarts            int // by its restart policy
+}
+
+// Container is the status of the container of that name, nil when there is none.
+func (s *TaskStatus) Container(name string) *ContainerStatus {
+	for i := range s.Containers {
+		if s.Containers[i].Name == name {
+			return &s.Containers[i]
+		}
+	}
+	return nil
 }
 
 // Is reports whether the named step is done.

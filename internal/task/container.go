@@ -48,28 +48,6 @@ func (c *Controller) create(ctx context.Context, l life) (time.Duration, error) 
 	})
 }
 
-// start lets the containers run.
-func (c *Controller) start(ctx context.Context, l life) (time.Duration, error) {
-	err := c.o.Engine.Start(ctx, l.task.ID)
-	if errors.Is(err, runtime.ErrUnrunnable) {
-		return 0, c.fail(ctx, l, "", "CannotStartContainerError: "+err.Error())
-	}
-	if errors.Is(err, runtime.ErrNotFound) {
-		return 0, c.fail(ctx, l, "", "CannotStartContainerError: the task's containers are gone")
-	}
-	if err != nil {
-		return 0, err
-	}
-	return 0, c.save(ctx, l, "start", func(tx *store.WriteTx, st *state.TaskStatus) error {
-		st.StartedAt = tx.Now()
-		for i := range st.Containers {
-			st.Containers[i].LastStatus, st.Containers[i].StartedAt = "RUNNING", tx.Now()
-		}
-		st.LastStatus = "RUNNING"
-		return nil
-	})
-}
-
 // Private
 
 // A startError keeps a task from starting for a reason its owner can mend.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/uuid"
 
 	"github.com/lotse-project/lotse/internal/state"
@@ -26,8 +27,11 @@ func (c *Controller) allocate(ctx context.Context, l life) (time.Duration, error
 			return nil
 		}
 		for _, d := range l.definition.ContainerDefinitions {
-			st.Containers = append(st.Containers, state.ContainerStatus{
-				Name: *d.Name, Image: *d.Image, LastStatus: "PENDING", ARNID: uuid.NewString()})
+			cs := state.ContainerStatus{Name: *d.Name, Image: *d.Image, LastStatus: "PENDING", ARNID: uuid.NewString(), Essential: aws.ToBool(d.Essential)}
+			if _, has := ruleOf(d, false); has {
+				cs.Health = state.ContainerHealth{Status: state.Unknown, Since: tx.Now()}
+			}
+			st.Containers = append(st.Containers, cs)
 		}
 		return nil
 	})

@@ -20,6 +20,7 @@ type life struct {
 	status     state.TaskStatus
 	definition ecstypes.TaskDefinition
 	world      *runtime.TaskState // nil: the engine has nothing of it
+	verdicts   map[string]verdict // container → what its health check says now
 }
 
 // A step is one thing to do in a task's life. A positive wait means "not done yet, look again then".
@@ -28,7 +29,7 @@ type step struct {
 	do   func(c *Controller, ctx context.Context, l life) (wait time.Duration, err error)
 }
 
-// The steps up and the steps down, in order.
+// The steps up and the steps down, in order, and those that come when something has happened.
 var (
 	up = []*step{
 		{"interface", (*Controller).allocate},
@@ -39,6 +40,8 @@ var (
 		{"register", (*Controller).register},
 	}
 	observe = &step{"observe", (*Controller).observe}
+	restart = &step{"restart", (*Controller).restart}
+	health  = &step{"health", (*Controller).health}
 	down    = []*step{
 		{"deregister", (*Controller).deregister},
 		{"drain", (*Controller).drain},
@@ -54,16 +57,17 @@ func next(l life) *step {
 	if l.status.Stop != nil || l.task.Stop != nil {
 		return undone(down, l.status)
 	}
-	if s := undone(up, l.status); s != nil {
-		if l.status.Is("start") && changed(l) {
+	if l.status.Is("create") {
+		switch {
+		case len(fallen(l)) > 0:
+			return restart
+		case changed(l):
 			return observe
+		case judged(l):
+			return health
 		}
-		return s
 	}
-	if changed(l) {
-		return observe
-	}
-	return nil
+	return undone(up, l.status)
 }
 
 func undone(steps []*step, st state.TaskStatus) *step {
@@ -82,7 +86,7 @@ func changed(l life) bool {
 	}
 	for _, cs := range l.status.Containers {
 		w, ok := l.world.Container(cs.Name)
-		if !ok || (w.Status == runtime.Stopped) != (cs.LastStatus == "STOPPED") {
+		if cs.LastStatus != "STOPPED" && (!ok || w.Status == runtime.Stopped || w.Restarts > cs.Restarts) {
 			return true
 		}
 	}

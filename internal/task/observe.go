@@ -24,14 +24,18 @@ func (c *Controller) observe(ctx context.Context, l life) (time.Duration, error)
 				Reason: "The machine was restarted: the task's containers are gone."}
 			return nil
 		}
-		for i, d := range l.definition.ContainerDefinitions {
-			if aws.ToBool(d.Essential) && st.Containers[i].LastStatus == "STOPPED" {
-				st.Stop = &state.Stop{At: tx.Now(), Code: string(ecstypes.TaskStopCodeEssentialContainerExited),
-					Reason: "Essential container in task exited"}
-			}
-		}
+		endWithEssential(l, st, tx.Now())
 		return nil
 	})
+}
+
+// endWithEssential ends the task when an essential container has ended.
+func endWithEssential(l life, st *state.TaskStatus, now time.Time) {
+	for i, d := range l.definition.ContainerDefinitions {
+		if aws.ToBool(d.Essential) && st.Containers[i].LastStatus == "STOPPED" && st.Stop == nil {
+			st.Stop = &state.Stop{At: now, Code: string(ecstypes.TaskStopCodeEssentialContainerExited), Reason: "Essential container in task exited"}
+		}
+	}
 }
 
 // note copies what the engine says into the containers' statuses.
@@ -46,6 +50,12 @@ func note(world *runtime.TaskState, st *state.TaskStatus, now time.Time) {
 			continue
 		}
 		w, ok := world.Container(cs.Name)
+		if ok && w.Restarts > cs.Restarts { // a new run: what was known of the last one is over
+			cs.Restarts, cs.StartedAt = w.Restarts, w.StartedAt
+			if cs.Health.Status != "" {
+				cs.Health = state.ContainerHealth{Status: state.Unknown, Since: now}
+			}
+		}
 		if ok && w.Status != runtime.Stopped {
 			continue
 		}

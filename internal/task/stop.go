@@ -14,46 +14,28 @@ import (
 // defaultStopTimeout is between the stop signal and SIGKILL. Source: DG: stopTimeout default 30 s.
 const defaultStopTimeout = 30 * time.Second
 
-// stop sends the stop signal, waits for stopTimeout, then kills.
+// stop sends the stop signal, waits for stopTimeout, then kills: each container when none that depends on it runs.
 func (c *Controller) stop(ctx context.Context, l life) (time.Duration, error) {
-	if l.world != nil && l.status.StoppingAt.IsZero() {
-		// The signal goes first: sent twice it does no harm, noted but not sent the task would be killed at last.
-		for _, w := range l.world.Containers {
-			if err := c.o.Engine.Stop(ctx, l.task.ID, w.Name, ""); err != nil {
+	if l.world != nil {
+		e := end(l.definition.ContainerDefinitions, l.status.Containers, l.world, time.Now())
+		for _, name := range e.kill {
+			if err := c.o.Engine.Kill(ctx, l.task.ID, name); err != nil {
 				return 0, err
 			}
 		}
-		if err := c.save(ctx, l, "", func(tx *store.WriteTx, st *state.TaskStatus) error {
-			st.LastStatus, st.StoppingAt = "STOPPING", tx.Now()
-			return nil
-		}); err != nil {
-			return 0, err
+		if len(e.signal) > 0 {
+			return time.Millisecond, c.tell(ctx, l, e.signal) // look again: the exit's event may have come already
 		}
-		return time.Millisecond, nil // look again: the exit's event may have come already
-	}
-	if l.world != nil && running(l) {
-		var longest time.Duration
-		for i, d := range l.definition.ContainerDefinitions {
-			left := time.Until(l.status.StoppingAt.Add(stopTimeout(d.StopTimeout)))
-			w, ok := l.world.Container(*l.definition.ContainerDefinitions[i].Name)
-			switch {
-			case !ok || w.Status == runtime.Stopped:
-			case left > 0:
-				longest = max(longest, left)
-			default:
-				if err := c.o.Engine.Kill(ctx, l.task.ID, w.Name); err != nil {
-					return 0, err
-				}
-				longest = max(longest, 100*time.Millisecond)
-			}
-		}
-		if longest > 0 {
-			return longest, nil
+		if e.wait > 0 {
+			return e.wait, nil
 		}
 	}
 	return 0, c.save(ctx, l, "stop", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		note(l.world, st, tx.Now())
 		st.LastStatus = "DEPROVISIONING"
+		if st.StoppingAt.IsZero() {
+			st.StoppingAt = tx.Now()
+		}
 		if !st.StartedAt.IsZero() {
 			st.ExecutionStoppedAt = tx.Now()
 		}
@@ -70,6 +52,26 @@ func (c *Controller) remove(ctx context.Context, l life) (time.Duration, error) 
 }
 
 // Private
+
+// tell sends containers the stop signal. It goes first: sent twice it does no harm, noted but not sent the container would
+// be killed at last.
+func (c *Controller) tell(ctx context.Context, l life, names []string) error {
+	for _, name := range names {
+		if err := c.o.Engine.Stop(ctx, l.task.ID, name, ""); err != nil {
+			return err
+		}
+	}
+	return c.save(ctx, l, "", func(tx *store.WriteTx, st *state.TaskStatus) error {
+		st.LastStatus = "STOPPING"
+		if st.StoppingAt.IsZero() {
+			st.StoppingAt = tx.Now()
+		}
+		for _, name := range names {
+			st.Container(name).StoppingAt = tx.Now()
+		}
+		return nil
+	})
+}
 
 func stopTimeout(seconds *int32) time.Duration {
 	if seconds == nil {

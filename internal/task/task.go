@@ -3,6 +3,7 @@
 //
 //	interface → network → pull → create → start → register          (towards RUNNING)
 //	deregister → drain → stop → remove → release                    (towards STOPPED)
+//	observe, restart, health                                        (when something has happened meanwhile)
 //
 // A step that is done is written into the task's status before the next begins. What a step
 // finds done already (an interface allocated, a container created) it leaves as it is.
@@ -45,6 +46,8 @@ type Options struct {
 	// Endpoints are the variables that tell SDKs where services are, such as AWS_ENDPOINT_URL_ECS:
 	// containers get them for those that Lotse has, so that calls to others go on to AWS.
 	Endpoints []string
+	// StrictTiming keeps to AWS's timing of health checks.
+	StrictTiming bool
 	// Fault is called before and after every step with its name ("create:before"); tests break there. Nil: never.
 	Fault func(point string)
 	Log   *slog.Logger
@@ -57,8 +60,9 @@ func (e *ImageError) Error() string { return e.Reason }
 
 // Controller is the reconciler of tasks; it alone writes state.TaskStatuses.
 type Controller struct {
-	o    Options
-	loop *reconcile.Loop
+	o      Options
+	loop   *reconcile.Loop
+	checks *checks
 
 	mu   sync.Mutex
 	keys map[string]string // task id → key, of tasks that are not STOPPED
@@ -74,6 +78,7 @@ func New(o Options) *Controller {
 	}
 	c := &Controller{o: o, keys: map[string]string{}}
 	c.loop = reconcile.NewLoop("task", c, reconcile.Options{Workers: 8, Log: o.Log})
+	c.checks = &checks{exec: o.Engine.Exec, strict: o.StrictTiming, news: c.loop.Add}
 	return c
 }
 
@@ -101,6 +106,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		c.forgetOld(ctx)
 	}()
 	err := c.loop.Run(ctx)
+	c.checks.end()
 	<-done
 	<-forgot
 	return err
@@ -127,10 +133,12 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (time.Duration, 
 			return 0, err
 		}
 		if l.status.LastStatus == "STOPPED" {
+			c.checks.sync(ctx, l)
 			c.forget(l.task.ID)
 			return 0, nil
 		}
 		c.remember(l.task.ID, key)
+		l.verdicts = c.checks.sync(ctx, l)
 		s := next(l)
 		if s == nil {
 			return 0, nil

@@ -46,6 +46,7 @@ func newBench(t *testing.T, change ...func(*state.Task, *ecstypes.TaskDefinition
 	b := &bench{t: t, db: db, engine: &fake.Engine{}, groups: map[string]bool{"there": true}}
 	b.resolve = func(ref string) (runtime.Image, error) { return runtime.Image{Digest: "sha256:" + ref}, nil }
 	b.start()
+	t.Cleanup(func() { b.c.checks.end() })
 	err = db.Update(t.Context(), func(tx *store.WriteTx) error {
 		if err := state.EnsureDefaultVPC(tx, here, netip.MustParsePrefix("172.31.0.0/16")); err != nil {
 			return err
@@ -78,6 +79,9 @@ func newBench(t *testing.T, change ...func(*state.Task, *ecstypes.TaskDefinition
 
 // start makes a controller, as a server does that comes up.
 func (b *bench) start() {
+	if b.c != nil {
+		b.c.checks.end()
+	}
 	b.c = New(Options{
 		DB: b.db, Engine: b.engine,
 		Apply: func(context.Context, arn.Scope, string) error { b.applied++; return nil },

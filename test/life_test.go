@@ -1,0 +1,227 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/lotse-project/lotse/test/server"
+)
+
+// lifeProgram is well as long as /tmp/well is there. "serve N" is well after a moment, for N seconds (0: for ever);
+// "exit AFTER CODE" ends; "check" tells whether it is well.
+const lifeProgram = `package main
+
+import (
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	n := func(i int) int { v, _ := strconv.Atoi(os.Args[i]); return v }
+	switch os.Args[1] {
+	case "check":
+		if _, err := os.Stat("/tmp/well"); err != nil {
+			println("not well")
+			os.Exit(1)
+		}
+	case "exit":
+		time.Sleep(time.Duration(n(2)) * time.Second)
+		os.Exit(n(3))
+	case "serve":
+		time.Sleep(300 * time.Millisecond)
+		os.Mkdir("/tmp", 0o777)
+		os.WriteFile("/tmp/well", nil, 0o666)
+		if n(2) > 0 {
+			time.AfterFunc(time.Duration(n(2))*time.Second, func() { os.Remove("/tmp/well") })
+		}
+		ch := make(chan os.Signal, 1)
+		signal.Notify(ch, syscall.SIGTERM)
+		<-ch
+	}
+}
+`
+
+// lives has a server with the program's image and a task definition for every name, whose containers run it.
+func lives(t *testing.T, s *server.Server, definitions map[string][]ecstypes.ContainerDefinition) (*ecs.Client, *ecstypes.NetworkConfiguration) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, "main.go", lifeProgram)
+	write(t, dir, "go.mod", "module life\n\ngo 1.26\n")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", "life", ".")
+	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	lotse(t, s, "image", "import", "example.com/life:1", imageOf(t, filepath.Join(dir, "life"), map[string]any{"Entrypoint": []string{"/life"}}))
+	c := ecs.NewFromConfig(s.Config())
+	if _, err := c.CreateCluster(t.Context(), &ecs.CreateClusterInput{ClusterName: awssdk.String("test")}); err != nil {
+		t.Fatal(err)
+	}
+	for name, containers := range definitions {
+		for i := range containers {
+			containers[i].Image = awssdk.String("example.com/life:1")
+		}
+		_, err := c.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{Family: &name, NetworkMode: ecstypes.NetworkModeAwsvpc, Cpu: awssdk.String("256"), Memory: awssdk.String("512"),
+			RequiresCompatibilities: []ecstypes.Compatibility{ecstypes.CompatibilityFargate}, ContainerDefinitions: containers})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	subnets, err := ec2.NewFromConfig(s.Config()).DescribeSubnets(t.Context(), &ec2.DescribeSubnetsInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: []string{*subnets.Subnets[0].SubnetId}}}
+}
+
+func runs(name string, command ...string) ecstypes.ContainerDefinition {
+	return ecstypes.ContainerDefinition{Name: &name, Command: command, StopTimeout: awssdk.Int32(5)}
+}
+
+func wellCheck() *ecstypes.HealthCheck {
+	return &ecstypes.HealthCheck{Command: []string{"CMD", "/life", "check"}, Interval: awssdk.Int32(5), Timeout: awssdk.Int32(5), Retries: awssdk.Int32(1)}
+}
+
+func dependsOn(name string, c ecstypes.ContainerCondition) ecstypes.ContainerDependency {
+	return ecstypes.ContainerDependency{ContainerName: &name, Condition: c}
+}
+
+// await describes a task until it is as wanted.
+func await(t *testing.T, c *ecs.Client, task, what string, ok func(ecstypes.Task) bool) (v ecstypes.Task) {
+	t.Helper()
+	eventually(t, time.Minute, func() error {
+		out, err := c.DescribeTasks(t.Context(), &ecs.DescribeTasksInput{Cluster: awssdk.String("test"), Tasks: []string{task}})
+		if err != nil {
+			return err
+		}
+		if v = out.Tasks[0]; ok(v) {
+			return nil
+		}
+		return fmt.Errorf("%s: %s, %s, stopped because of %q; %s", what, *v.LastStatus, v.HealthStatus, awssdk.ToString(v.StoppedReason), containers(v))
+	})
+	return v
+}
+
+func containers(v ecstypes.Task) string {
+	var b strings.Builder
+	for _, c := range v.Containers {
+		fmt.Fprintf(&b, "%s %s %s", *c.Name, *c.LastStatus, c.HealthStatus)
+		if c.ExitCode != nil {
+			fmt.Fprintf(&b, " exit %d", *c.ExitCode)
+		}
+		b.WriteString("; ")
+	}
+	return b.String()
+}
+
+// A task's containers start in the order of their dependencies; one that must be healthy is, and stays so while the server
+// is away; one that fails keeps the others from starting.
+func TestContainerLives(t *testing.T) {
+	s := start(t)
+	migrate, db, app := runs("migrate", "exit", "0", "0"), runs("db", "serve", "0"), runs("app", "serve", "0")
+	migrate.Essential = awssdk.Bool(false)
+	migrate.DependsOn = []ecstypes.ContainerDependency{dependsOn("db", "START")}
+	db.HealthCheck = wellCheck()
+	app.DependsOn = []ecstypes.ContainerDependency{dependsOn("db", "HEALTHY"), dependsOn("migrate", "SUCCESS")}
+	failing := migrate
+	failing.Command, failing.DependsOn = []string{"exit", "0", "3"}, nil
+	blocked := runs("app", "serve", "0")
+	blocked.DependsOn = []ecstypes.ContainerDependency{dependsOn("migrate", "SUCCESS")}
+	c, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"good": {app, migrate, db}, "bad": {blocked, failing}})
+	run := func(definition string) string {
+		t.Helper()
+		out, err := c.RunTask(t.Context(), &ecs.RunTaskInput{Cluster: awssdk.String("test"), TaskDefinition: &definition, LaunchType: ecstypes.LaunchTypeFargate, NetworkConfiguration: network})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *out.Tasks[0].TaskArn
+	}
+	good := run("good")
+	running := await(t, c, good, "runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" && v.HealthStatus == "HEALTHY" })
+	if got := containers(running); got != "app RUNNING UNKNOWN; migrate STOPPED UNKNOWN exit 0; db RUNNING HEALTHY; " {
+		t.Errorf("containers: %s", got)
+	}
+	t.Logf("three containers in order: RUNNING %s after the task was made", running.StartedAt.Sub(*running.CreatedAt))
+	bad := await(t, c, run("bad"), "stops", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
+	if *bad.StoppedReason != "Task failed to start" || bad.StopCode != "TaskFailedToStart" || bad.StartedAt != nil || *bad.Containers[0].ExitCode != 143 ||
+		!strings.HasPrefix(*bad.Containers[0].Reason, "CannotStartContainerError: dependency graph: ") {
+		t.Errorf("%s %s, %s", bad.StopCode, *bad.StoppedReason, awssdk.ToString(bad.Containers[0].Reason))
+	}
+	s.Kill()
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c = ecs.NewFromConfig(s.Config())
+	for range 20 { // checks go on, and none is mistaken for a failure
+		v := await(t, c, good, "runs on", func(ecstypes.Task) bool { return true })
+		if v.HealthStatus != "HEALTHY" || !v.StartedAt.Equal(*running.StartedAt) {
+			t.Fatalf("after the server was away: %s, started %v", v.HealthStatus, v.StartedAt)
+		}
+	}
+	if _, err := c.StopTask(t.Context(), &ecs.StopTaskInput{Cluster: awssdk.String("test"), Task: &good}); err != nil {
+		t.Fatal(err)
+	}
+	v := await(t, c, good, "stops", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
+	if got := containers(v); got != "app STOPPED UNKNOWN exit 0; migrate STOPPED UNKNOWN exit 0; db STOPPED HEALTHY exit 0; " || *v.StoppedReason != "Task stopped by user" {
+		t.Errorf("stopped: %s because of %s", got, *v.StoppedReason)
+	}
+	at := []*time.Time{v.CreatedAt, v.ConnectivityAt, v.PullStartedAt, v.PullStoppedAt, v.StartedAt, v.StoppingAt, v.ExecutionStoppedAt, v.StoppedAt}
+	for i, when := range at {
+		if when == nil || i > 0 && when.Before(*at[i-1]) {
+			t.Errorf("the eight times are not in order: %v", at)
+			break
+		}
+	}
+}
+
+// A service replaces a task whose container becomes unhealthy; its rollout waited for the container's health.
+func TestContainerHealth_Service(t *testing.T) {
+	s := start(t)
+	app := runs("app", "serve", "8")
+	app.HealthCheck = wellCheck()
+	c, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"web": {app}})
+	_, err := c.CreateService(t.Context(), &ecs.CreateServiceInput{Cluster: awssdk.String("test"), ServiceName: awssdk.String("web"), TaskDefinition: awssdk.String("web"), DesiredCount: awssdk.Int32(1),
+		LaunchType: ecstypes.LaunchTypeFargate, NetworkConfiguration: network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var task string
+	eventually(t, time.Minute, func() error {
+		tasks, err := c.ListTasks(t.Context(), &ecs.ListTasksInput{Cluster: awssdk.String("test")})
+		if err != nil || len(tasks.TaskArns) == 0 {
+			return fmt.Errorf("%v, %v", tasks, err)
+		}
+		task = tasks.TaskArns[0]
+		return nil
+	})
+	await(t, c, task, "becomes healthy", func(v ecstypes.Task) bool { return v.HealthStatus == "HEALTHY" })
+	v := await(t, c, task, "is replaced", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
+	if v.StopCode != "ServiceSchedulerInitiated" || *v.StoppedReason != "Task failed container health checks" || v.HealthStatus != "UNHEALTHY" {
+		t.Errorf("%s %s, %s", v.StopCode, *v.StoppedReason, v.HealthStatus)
+	}
+	out, err := c.DescribeServices(t.Context(), &ecs.DescribeServicesInput{Cluster: awssdk.String("test"), Services: []string{"web"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []string
+	for _, e := range out.Services[0].Events {
+		events = append(events, *e.Message)
+	}
+	id := task[strings.LastIndexByte(task, '/')+1:]
+	if all := strings.Join(events, "\n"); !strings.Contains(all, "(service web) (task "+id+") failed container health checks.") || !strings.Contains(all, "has reached a steady state.") {
+		t.Errorf("events:\n%s", all)
+	}
+}
