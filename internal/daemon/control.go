@@ -124,6 +124,7 @@ func await(ctx context.Context, socket string, limit time.Duration) {
 
 // names is fabric.Options.Names: what the resolver and the metadata endpoint know.
 func (s *server) names(ctx context.Context, snapshot linklocal.Snapshot) error {
+	snapshot.Cgroups = "/lotse-" + s.p.ID
 	snapshot.API = strings.TrimPrefix(s.endpoint, "http://")
 	if err := snapshot.Write(s.p.Names()); err != nil {
 		return err

@@ -21,10 +21,10 @@ import (
 func metadata(r records, t task, e state.NetworkInterface) linklocal.Task {
 	cluster := t.Scope.ARN("ecs", "cluster/"+t.Cluster)
 	m := linklocal.TaskMetadata{
-		Cluster: cluster, TaskARN: t.ARN(), ServiceName: t.Service,
+		Cluster: cluster, TaskARN: t.ARN(), ServiceName: t.Service, Group: t.Group,
 		DesiredStatus: desired(t), KnownStatus: t.status.LastStatus,
 		Limits:        linklocal.TaskLimits{CPU: float64(t.CPU) / 1024, Memory: t.Memory},
-		PullStartedAt: at(t.status.PullStartedAt), PullStoppedAt: at(t.status.PullStoppedAt),
+		PullStartedAt: at(t.status.PullStartedAt), PullStoppedAt: at(t.status.PullStoppedAt), ExecutionStoppedAt: at(t.status.ExecutionStoppedAt), TaskTags: t.Tags,
 		AvailabilityZone: e.Zone, LaunchType: t.LaunchType, VPCID: e.VPC,
 	}
 	m.Family, m.Revision = familyRevision(t.TaskDefinitionARN)
@@ -46,8 +46,10 @@ func container(t task, cs state.ContainerStatus, d ecstypes.ContainerDefinition,
 	c := linklocal.ContainerMetadata{
 		DockerID: runtimeID(t.ID, cs), Name: cs.Name, DockerName: cs.Name, Image: cs.Image, ImageID: cs.Digest,
 		DesiredStatus: m.DesiredStatus, KnownStatus: cs.LastStatus, Type: "NORMAL",
-		Limits:       linklocal.ContainerLimits{CPU: int(d.Cpu), Memory: int(aws.ToInt32(d.Memory))},
-		StartedAt:    at(cs.StartedAt),
+		Limits:    linklocal.ContainerLimits{CPU: int(d.Cpu), Memory: int(aws.ToInt32(d.Memory))},
+		CreatedAt: at(cs.StartedAt),
+		StartedAt: at(cs.StartedAt),
+		Ports:     ports(d), Snapshotter: "overlayfs",
 		ContainerARN: t.Scope.ARN("ecs", "container/"+t.Cluster+"/"+t.ID+"/"+cs.ARNID),
 		Labels: map[string]string{
 			"com.amazonaws.ecs.cluster":                 cluster,
@@ -74,6 +76,14 @@ func container(t task, cs state.ContainerStatus, d ecstypes.ContainerDefinition,
 		}
 	}
 	return c
+}
+
+func ports(d ecstypes.ContainerDefinition) []linklocal.PortMetadata {
+	var out []linklocal.PortMetadata
+	for _, p := range d.PortMappings {
+		out = append(out, linklocal.PortMetadata{ContainerPort: int(aws.ToInt32(p.ContainerPort)), Protocol: string(p.Protocol), HostPort: int(aws.ToInt32(p.HostPort))})
+	}
+	return out
 }
 
 func networkMetadata(r records, e state.NetworkInterface) linklocal.NetworkMetadata {

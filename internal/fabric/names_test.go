@@ -101,6 +101,7 @@ func TestSnapshot_Metadata(t *testing.T) {
   "CPU": 128,
   "Memory": 256
  },
+ "CreatedAt": "2026-01-02T03:04:05Z",
  "StartedAt": "2026-01-02T03:04:05Z",
  "Type": "NORMAL",
  "ContainerARN": "arn:aws:ecs:eu-west-1:000000000000:container/main/t1/u-1",
@@ -127,7 +128,8 @@ func TestSnapshot_Metadata(t *testing.T) {
    "PrivateDNSName": "ip-172-31-0-4.eu-west-1.compute.internal",
    "SubnetGatewayIpv4Address": "172.31.0.1/20"
   }
- ]
+ ],
+ "Snapshotter": "overlayfs"
 }`
 	if d := cmp.Diff(want, string(b)); d != "" {
 		t.Errorf("container (-want +got):\n%s", d)

@@ -11,7 +11,9 @@ func (v *vpcServer) handler() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /v2/credentials/{id}", v.credentials)
 	m.HandleFunc("GET /v2/credentials/", v.credentials)
-	m.HandleFunc("/", v.metadata)
+	m.HandleFunc("GET /v4/", v.metadata)
+	m.HandleFunc("GET /v3/", v.metadata)
+	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusNotFound, "404 page not found") })
 	return m
 }
 

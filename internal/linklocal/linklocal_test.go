@@ -14,7 +14,7 @@ import (
 
 func served(t *testing.T, v VPC) *vpcServer {
 	t.Helper()
-	s := &vpcServer{api: &atomic.Pointer[string]{}}
+	s := &vpcServer{api: &atomic.Pointer[string]{}, stats: newSampler(t.TempDir(), t.TempDir())}
 	s.vpc.Store(&v)
 	return s
 }
@@ -67,9 +67,11 @@ func TestMetadata_ShowsATaskOnlyItself(t *testing.T) {
 		{"172.31.0.5:999", "/v4/one", 200, "DockerId", "one"},
 		{"172.31.0.5:999", "/v4/one/task", 200, "TaskARN", "arn:one"},
 		{"172.31.0.5:999", "/v4/two", 404, "", ""},
-		{"172.31.0.5:999", "/v4/one/stats", 404, "", ""},
+		{"172.31.0.5:999", "/v4/one/stats", 200, "", ""}, // null: it doesn't run
+		{"172.31.0.5:999", "/v4/one/other", 404, "", ""},
 		{"172.31.0.7:999", "/v4/one", 404, "", ""},
-		{"172.31.0.5:999", "/v3/one", 404, "", ""},
+		{"172.31.0.5:999", "/v3/one", 200, "DockerId", "one"},
+		{"172.31.0.5:999", "/v2/one", 404, "", ""},
 	} {
 		r := httptest.NewRequest(http.MethodGet, tc.path, nil)
 		r.RemoteAddr = tc.from

@@ -4,15 +4,23 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// metadata serves GET /v4/ID and GET /v4/ID/task. A task sees its own containers only.
+// metadata serves what is under ECS_CONTAINER_METADATA_URI_V4 and ECS_CONTAINER_METADATA_URI:
+//
+//	GET /v4/ID                the container     GET /v4/ID/stats        its use of the machine
+//	GET /v4/ID/task           the task          GET /v4/ID/task/stats   that of all its containers
+//	GET /v4/ID/taskWithTags   and its tags
+//
+// A task sees its own containers only.
 func (v *vpcServer) metadata(w http.ResponseWriter, r *http.Request) {
 	task, known := v.asker(r)
-	rest, isV4 := strings.CutPrefix(r.URL.Path, "/v4/")
-	id, what, _ := strings.Cut(strings.TrimSuffix(rest, "/"), "/")
+	id, what, _ := strings.Cut(strings.Trim(r.URL.Path[len("/v4/"):], "/"), "/")
 	c, ours := task.Containers[id]
-	if !known || !isV4 || !ours || r.Method != http.MethodGet {
+	if !known || !ours {
 		reply(w, http.StatusNotFound, "V4 container metadata handler: unable to get container ID from request: unable to get docker ID from v3 endpoint ID: "+id)
 		return
 	}
@@ -20,10 +28,42 @@ func (v *vpcServer) metadata(w http.ResponseWriter, r *http.Request) {
 	case "":
 		reply(w, http.StatusOK, c)
 	case "task":
-		reply(w, http.StatusOK, task.Metadata)
+		m := task.now()
+		m.TaskTags = nil
+		reply(w, http.StatusOK, m)
+	case "taskWithTags":
+		reply(w, http.StatusOK, task.now())
+	case "stats":
+		reply(w, http.StatusOK, v.stats.of(task, c))
+	case "task/stats":
+		all := map[string]*Stats{}
+		for id, c := range task.Containers {
+			all[id] = v.stats.of(task, c)
+		}
+		reply(w, http.StatusOK, all)
 	default:
-		reply(w, http.StatusNotFound, "V4 metadata handler: Lotse does not serve /"+what)
+		http.NotFound(w, r)
 	}
+}
+
+// Private
+
+// now is the metadata with what only this moment tells.
+func (t Task) now() TaskMetadata {
+	m := t.Metadata
+	m.ClockDrift = clock()
+	return m
+}
+
+// clock asks the kernel. Source: adjtimex(2): maxerror in µs, TIME_ERROR while nobody sets the clock.
+func clock() *ClockDrift {
+	var x unix.Timex
+	state, err := unix.Adjtimex(&x)
+	d := &ClockDrift{ClockErrorBound: float64(x.Maxerror) / 1000, ReferenceTimestamp: time.Now().UTC(), ClockSynchronizationStatus: "SYNCHRONIZED"}
+	if err != nil || state == unix.TIME_ERROR {
+		d.ClockSynchronizationStatus = "NOT_SYNCHRONIZED"
+	}
+	return d
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

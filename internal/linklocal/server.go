@@ -30,7 +30,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	s := &server{o: o, vpcs: map[string]*vpcServer{}}
+	s := &server{o: o, vpcs: map[string]*vpcServer{}, stats: newSampler("/sys/fs/cgroup", "/proc")}
 	defer s.closeAll()
 	if err := s.reload(); err != nil {
 		o.Log.Error("snapshot", "err", err)
@@ -88,12 +88,15 @@ type server struct {
 	mu   sync.Mutex
 	vpcs map[string]*vpcServer
 	api  atomic.Pointer[string] // Snapshot.API
+
+	stats *sampler
 }
 
 // A vpcServer holds the sockets of one VPC and what they answer from.
 type vpcServer struct {
 	vpc   atomic.Pointer[VPC]
 	api   *atomic.Pointer[string]
+	stats *sampler
 	inode uint64 // of the namespace: another one under the same path wants new sockets
 	close []func() error
 }
@@ -122,6 +125,7 @@ func (s *server) reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.api.Store(&snap.API)
+	s.stats.under(snap.Cgroups)
 	keep := map[string]bool{}
 	var errs []error
 	for i := range snap.VPCs {
@@ -135,7 +139,7 @@ func (s *server) reload() error {
 			vs.stop()
 			delete(s.vpcs, v.ID)
 		}
-		vs := &vpcServer{inode: ino, api: &s.api}
+		vs := &vpcServer{inode: ino, api: &s.api, stats: s.stats}
 		vs.vpc.Store(v)
 		if err := vs.listen(s.o.Control(v.Netns), v.Resolver); err != nil {
 			vs.stop()

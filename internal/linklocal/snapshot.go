@@ -29,6 +29,8 @@ var ResolverAddr = netip.MustParseAddr("169.254.169.253")
 type Snapshot struct {
 	API  string // host:port of the server's API, which tasks reach at APIPort; "": they don't
 	VPCs []VPC
+
+	Cgroups string // the control group above those of all tasks, such as /lotse-ID
 }
 
 // A VPC is served in its own network namespace.
@@ -61,20 +63,35 @@ type Credentials struct {
 
 // TaskMetadata are the members of PATH/task that Lotse knows. Source: ECS agent, v4 handler.
 type TaskMetadata struct {
-	Cluster          string // ARN on Fargate
-	TaskARN          string
-	Family           string
-	Revision         string
-	ServiceName      string `json:",omitempty"`
-	DesiredStatus    string
-	KnownStatus      string
-	Limits           TaskLimits
-	PullStartedAt    *time.Time `json:",omitempty"`
-	PullStoppedAt    *time.Time `json:",omitempty"`
+	Cluster       string // ARN on Fargate
+	TaskARN       string
+	Family        string
+	Revision      string
+	ServiceName   string `json:",omitempty"`
+	Group         string `json:",omitempty"`
+	DesiredStatus string
+	KnownStatus   string
+	Limits        TaskLimits
+	PullStartedAt *time.Time `json:",omitempty"`
+	PullStoppedAt *time.Time `json:",omitempty"`
+
+	ExecutionStoppedAt *time.Time `json:",omitempty"`
+
 	AvailabilityZone string
 	LaunchType       string
 	VPCID            string
 	Containers       []ContainerMetadata
+	TaskTags         map[string]string `json:",omitempty"` // of /taskWithTags
+
+	ClockDrift            *ClockDrift
+	FaultInjectionEnabled bool
+}
+
+// ClockDrift is how well the machine's clock is set, as its kernel tells.
+type ClockDrift struct {
+	ClockErrorBound            float64 // ms
+	ReferenceTimestamp         time.Time
+	ClockSynchronizationStatus string // SYNCHRONIZED, NOT_SYNCHRONIZED
 }
 
 // TaskLimits are the task's size.
@@ -90,14 +107,15 @@ type ContainerMetadata struct {
 	DockerName    string
 	Image         string
 	ImageID       string
+	Ports         []PortMetadata `json:",omitempty"`
 	Labels        map[string]string
 	DesiredStatus string
 	KnownStatus   string
+	ExitCode      *int `json:",omitempty"`
 	Limits        ContainerLimits
 	CreatedAt     *time.Time `json:",omitempty"`
 	StartedAt     *time.Time `json:",omitempty"`
 	FinishedAt    *time.Time `json:",omitempty"`
-	ExitCode      *int       `json:",omitempty"`
 	RestartCount  *int       `json:",omitempty"` // with a restart policy only
 	Health        *Health    `json:",omitempty"` // with a health check only
 	Type          string
@@ -105,6 +123,14 @@ type ContainerMetadata struct {
 	LogDriver     string            `json:",omitempty"`
 	LogOptions    map[string]string `json:",omitempty"`
 	Networks      []NetworkMetadata
+	Snapshotter   string
+}
+
+// PortMetadata is a port mapping.
+type PortMetadata struct {
+	ContainerPort int
+	Protocol      string
+	HostPort      int `json:",omitempty"`
 }
 
 // ContainerLimits are the container's own: CPU in units, Memory in MiB.
