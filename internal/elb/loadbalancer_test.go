@@ -167,7 +167,12 @@ func TestLoadBalancerAttributes(t *testing.T) {
 	if err := set("idle_timeout.timeout_seconds", "120", "deletion_protection.enabled", "true", "routing.http2.enabled", "true"); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, "not acted on", set("routing.http.preserve_host_header.enabled", "true"), "InvalidConfigurationRequest", "")
+	wantError(t, "not acted on", set("waf.fail_open.enabled", "true"), "InvalidConfigurationRequest", "")
+	if err := set("routing.http.preserve_host_header.enabled", "true", "routing.http.desync_mitigation_mode", "strictest", "client_keep_alive.seconds", "60"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, "mode", set("routing.http.desync_mitigation_mode", "lenient"), "ValidationError", "")
+	wantError(t, "keep-alive", set("client_keep_alive.seconds", "59"), "ValidationError", "")
 	wantError(t, "unknown", set("x", "y"), "ValidationError", "")
 	wantError(t, "range", set("idle_timeout.timeout_seconds", "4001"), "ValidationError", "'idle_timeout.timeout_seconds' value '4001' must be between '1-4000' inclusive")
 	wantError(t, "all or none", set("idle_timeout.timeout_seconds", "7", "deletion_protection.enabled", "maybe"), "ValidationError", "")
@@ -176,7 +181,8 @@ func TestLoadBalancerAttributes(t *testing.T) {
 	for _, a := range must(b.DescribeLoadBalancerAttributes(b.ctx, &elb.DescribeLoadBalancerAttributesInput{LoadBalancerArn: l.LoadBalancerArn}))(t).Attributes {
 		got[*a.Key] = *a.Value
 	}
-	for k, v := range map[string]string{"idle_timeout.timeout_seconds": "120", "deletion_protection.enabled": "true", "routing.http.xff_header_processing.mode": "append", "access_logs.s3.bucket": ""} {
+	for k, v := range map[string]string{"idle_timeout.timeout_seconds": "120", "deletion_protection.enabled": "true", "routing.http.xff_header_processing.mode": "append",
+		"routing.http.preserve_host_header.enabled": "true", "routing.http.desync_mitigation_mode": "strictest", "client_keep_alive.seconds": "60", "access_logs.s3.bucket": ""} {
 		if have, ok := got[k]; !ok || have != v {
 			t.Errorf("%s = %q, want %q", k, have, v)
 		}

@@ -1,6 +1,7 @@
 package elb
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 
@@ -14,6 +15,7 @@ import (
 )
 
 const (
+	keepAliveKey   = "client_keep_alive.seconds"
 	idleTimeoutKey = "idle_timeout.timeout_seconds"
 	protectionKey  = "deletion_protection.enabled"
 	denyIGWKey     = "ipv6.deny_all_igw_traffic"
@@ -25,7 +27,11 @@ var balancerAttributes = []attribute[state.LoadBalancer]{
 	{key: "access_logs.s3.enabled", value: "false"},
 	{key: "access_logs.s3.bucket"},
 	{key: "access_logs.s3.prefix"},
-	{key: "client_keep_alive.seconds", value: "3600"},
+	{key: keepAliveKey, get: func(b state.LoadBalancer) string { return strconv.Itoa(cmp.Or(b.KeepAlive, 3600)) },
+		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
+			b.KeepAlive, err = between(keepAliveKey, v, 60, 604800)
+			return err
+		}},
 	{key: "connection_logs.s3.enabled", value: "false"},
 	{key: "connection_logs.s3.bucket"},
 	{key: "connection_logs.s3.prefix"},
@@ -49,12 +55,12 @@ var balancerAttributes = []attribute[state.LoadBalancer]{
 		return nil
 	}},
 	{key: "load_balancing.cross_zone.enabled", value: "true"},
-	{key: "routing.http.desync_mitigation_mode", value: "defensive"},
-	{key: "routing.http.drop_invalid_header_fields.enabled", value: "false"},
-	{key: "routing.http.preserve_host_header.enabled", value: "false"},
-	{key: "routing.http.x_amzn_tls_version_and_cipher_suite.enabled", value: "false"},
-	{key: "routing.http.xff_client_port.enabled", value: "false"},
-	{key: "routing.http.xff_header_processing.mode", value: "append"},
+	word("routing.http.desync_mitigation_mode", func(r *state.Routing) *string { return &r.Desync }, "defensive", "monitor", "strictest"),
+	toggle("routing.http.drop_invalid_header_fields.enabled", func(r *state.Routing) *bool { return &r.DropInvalidHeaders }),
+	toggle("routing.http.preserve_host_header.enabled", func(r *state.Routing) *bool { return &r.PreserveHost }),
+	toggle("routing.http.x_amzn_tls_version_and_cipher_suite.enabled", func(r *state.Routing) *bool { return &r.TLSHeaders }),
+	toggle("routing.http.xff_client_port.enabled", func(r *state.Routing) *bool { return &r.ClientPort }),
+	word("routing.http.xff_header_processing.mode", func(r *state.Routing) *string { return &r.ForwardedFor }, "append", "preserve", "remove"),
 	{key: "routing.http2.enabled", value: "true"},
 	{key: "waf.fail_open.enabled", value: "false"},
 	{key: "zonal_shift.config.enabled", value: "false"},
@@ -93,6 +99,26 @@ func (s *Service) ModifyLoadBalancerAttributes(ctx context.Context, in *elb.Modi
 }
 
 // Private
+
+// toggle is an attribute of the balancer's routing that is on or off; off by default.
+func toggle(key string, at func(*state.Routing) *bool) attribute[state.LoadBalancer] {
+	return attribute[state.LoadBalancer]{key: key,
+		get: func(b state.LoadBalancer) string { return strconv.FormatBool(*at(&b.Routing)) },
+		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
+			*at(&b.Routing), err = boolean(key, v)
+			return err
+		}}
+}
+
+// word is an attribute of the balancer's routing that is one of some words, the first by default.
+func word(key string, at func(*state.Routing) *string, words ...string) attribute[state.LoadBalancer] {
+	return attribute[state.LoadBalancer]{key: key,
+		get: func(b state.LoadBalancer) string { return cmp.Or(*at(&b.Routing), words[0]) },
+		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
+			*at(&b.Routing), err = oneOf(key, v, words...)
+			return err
+		}}
+}
 
 func denyIGW(b state.LoadBalancer) string { return strconv.FormatBool(b.Scheme == state.Internal) }
 

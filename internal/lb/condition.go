@@ -21,8 +21,10 @@ type question struct {
 	peer   netip.Addr // who is connected, whatever X-Forwarded-For says
 }
 
-func newQuestion(r *http.Request, peer netip.Addr) question {
-	return question{host: hostOnly(r.Host), path: normalPath(requestPath(r)), query: r.URL.RawQuery, method: r.Method, header: r.Header, peer: peer}
+// newQuestion takes path and query, as the client sent them, apart from the request.
+func newQuestion(r *http.Request, url string, peer netip.Addr) question {
+	path, query, _ := strings.Cut(url, "?")
+	return question{host: hostOnly(r.Host), path: normalPath(path), query: query, method: r.Method, header: r.Header, peer: peer}
 }
 
 // cond is a compiled lbconfig.Condition.

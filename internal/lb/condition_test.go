@@ -81,7 +81,8 @@ func TestConditions(t *testing.T) {
 				t.Fatal(err)
 			}
 			rules := compileRules(l.Rules, map[string]*group{"tg": newGroup("tg")})
-			q := newQuestion(parse(t, c.request), loopback)
+			req := parse(t, c.request)
+			q := newQuestion(req, req.RequestURI, loopback)
 			if got := match(rules, &q) == &rules[0]; got != c.want {
 				t.Errorf("conditions %+v hold for %q: %v, want %v", c.conds, c.request, got, c.want)
 			}

@@ -31,19 +31,37 @@ var clock = func() func() time.Duration {
 // connections (conns.sweep) replaces a timer per request.
 type clientConn struct {
 	net.Conn
-	key   portKey
-	peer  netip.Addr
-	born  time.Duration
-	owner *conns
-	last  atomic.Int64 // clock() of the last byte
+	key  portKey
+	peer netip.Addr
+	// peerPort is the client's.
+	peerPort uint16
+	born     time.Duration
+	owner    *conns
+	last     atomic.Int64 // clock() of the last byte
 	// partial: bytes have come since the last request was handed over, so a request has begun.
 	partial atomic.Bool
 	own     atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
-	mu      sync.Mutex   // to change active, and to abort it
+	screen  *screen
+	mu      sync.Mutex // to change active, and to abort it
 	active  atomic.Pointer[exchange]
 }
 
-func (c *clientConn) Read(p []byte) (int, error) {
+// Read returns what has passed the screen.
+func (c *clientConn) Read(p []byte) (int, error) { return c.screen.Read(p) }
+
+// arrived is what is known of the request whose handler begins.
+func (c *clientConn) arrived() *arrival {
+	if a := c.screen.arrived(); a != nil {
+		return a
+	}
+	return &arrival{}
+}
+
+// rawConn reads a client's bytes as they come.
+type rawConn struct{ c *clientConn }
+
+func (r rawConn) Read(p []byte) (int, error) {
+	c := r.c
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.touch()
@@ -108,6 +126,9 @@ func (c *clientConn) end(x *exchange) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.active.Store(nil)
+	if x.arrival.upgrade {
+		c.screen.declined.Store(true)
+	}
 	if x.aborted {
 		c.SetDeadline(time.Time{}) // it was finished all the same
 	}
@@ -162,8 +183,9 @@ type conns struct {
 
 func newConns() *conns { return &conns{all: map[*clientConn]struct{}{}} }
 
-func (cs *conns) add(c net.Conn, key portKey, peer netip.Addr) *clientConn {
-	cc := &clientConn{Conn: c, key: key, peer: peer, born: clock(), owner: cs}
+func (cs *conns) add(c net.Conn, key portKey, peer netip.AddrPort) *clientConn {
+	cc := &clientConn{Conn: c, key: key, peer: peer.Addr().Unmap(), peerPort: peer.Port(), born: clock(), owner: cs}
+	cc.screen = &screen{src: rawConn{cc}}
 	cc.touch()
 	cs.mu.Lock()
 	cs.all[cc] = struct{}{}

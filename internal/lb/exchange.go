@@ -1,9 +1,11 @@
 package lb
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -14,6 +16,7 @@ import (
 // exchange is one request and its answer.
 type exchange struct {
 	conn     *clientConn
+	arrival  *arrival
 	entry    *entry
 	listener *listener
 	rule     *rule
@@ -58,7 +61,7 @@ func (x *exchange) record(r *http.Request, took time.Duration) {
 
 // rewrite sets what the target is asked. It is false when the rule's rewrites make nothing of it that can be sent.
 func (x *exchange) rewrite(r *http.Request) bool {
-	x.host, x.url = r.Host, requestURL(r)
+	x.host = r.Host
 	if x.rule.host.re == nil && x.rule.url.re == nil {
 		return true
 	}
@@ -93,6 +96,8 @@ func (x *exchange) failure(ctx context.Context, err error) int {
 	body := x.body.Load()
 	incomplete := body != nil && !body.done.Load()
 	switch cause := context.Cause(ctx); {
+	case x.arrival.broken.Load():
+		return http.StatusBadRequest
 	case errors.Is(cause, errIdle) && incomplete:
 		return http.StatusRequestTimeout
 	case errors.Is(cause, errIdle):
@@ -151,6 +156,12 @@ func (a *answer) WriteHeader(status int) {
 		}
 	}
 	a.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack takes the connection for another protocol.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	a.x.conn.screen.tunnel.Store(true)
+	return http.NewResponseController(a.ResponseWriter).Hijack()
 }
 
 // Unwrap is for http.ResponseController.

@@ -5,9 +5,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/textproto"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
 )
 
 // Limits of a request. Source: ALB user guide, quotas.
@@ -20,8 +24,12 @@ const (
 )
 
 // refusal is the status code for a request that the balancer does not accept, 0 for others.
-func refusal(r *http.Request) int {
+func (x *exchange) refusal(r *http.Request) int {
 	switch {
+	case x.arrival.refuse != 0:
+		return x.arrival.refuse
+	case x.arrival.verdict.blocked(x.listener.balancer.Routing.Desync):
+		return http.StatusBadRequest
 	case r.Method == http.MethodTrace:
 		return http.StatusMethodNotAllowed
 	case len(r.Method)+len(r.RequestURI)+len(" HTTP/1.1 ") > maxRequestLine:
@@ -46,15 +54,57 @@ func refusal(r *http.Request) int {
 	return 0
 }
 
-// setForwarded sets the X-Forwarded headers for the target: the client's address is appended to what came in, the
-// others are overwritten. Source: ALB user guide, X-Forwarded headers.
-func setForwarded(out, in http.Header, client string, port uint16) {
-	if prior := in["X-Forwarded-For"]; len(prior) > 0 {
-		client = strings.Join(prior, ", ") + ", " + client
+// setForwarded sets the X-Forwarded headers for the target: X-Forwarded-For as configured, the others are
+// overwritten. Source: ALB user guide, X-Forwarded headers.
+func setForwarded(out, in http.Header, c *clientConn, port uint16, r lbconfig.Routing) {
+	prior := in["X-Forwarded-For"]
+	switch r.ForwardedFor {
+	case lbconfig.Remove:
+	case lbconfig.Preserve:
+		if len(prior) > 0 {
+			out["X-Forwarded-For"] = prior
+		}
+	default:
+		client := c.peer.String()
+		if r.ClientPort {
+			client = netip.AddrPortFrom(c.peer, c.peerPort).String()
+		}
+		if len(prior) > 0 {
+			client = strings.Join(prior, ", ") + ", " + client
+		}
+		out.Set("X-Forwarded-For", client)
 	}
-	out.Set("X-Forwarded-For", client)
 	out.Set("X-Forwarded-Proto", "http")
 	out.Set("X-Forwarded-Port", strconv.Itoa(int(port)))
+}
+
+// dropInvalid removes fields with names that routing.http.drop_invalid_header_fields calls invalid: all but
+// [-A-Za-z0-9]+.
+func dropInvalid(h http.Header) {
+	for name := range h {
+		for i := 0; i < len(name); i++ {
+			if c := name[i]; c != '-' && !isDigit(c) && (lower(c) < 'a' || lower(c) > 'z') {
+				delete(h, name)
+				break
+			}
+		}
+	}
+}
+
+// ownNames are written by net/http's transport, or looked up by it.
+var ownNames = map[string]bool{"Host": true, "User-Agent": true, "Content-Length": true, "Transfer-Encoding": true,
+	"Trailer": true, "Connection": true, "Upgrade": true, "Accept-Encoding": true, "Range": true,
+	"X-Forwarded-For": true, "X-Forwarded-Proto": true, "X-Forwarded-Port": true, "X-Amzn-Trace-Id": true}
+
+// respell writes the names of fields as the client did. Source: ALB user guide, HTTP headers.
+func respell(h http.Header, names []string) {
+	for _, name := range names {
+		known := textproto.CanonicalMIMEHeaderKey(name)
+		if v, ok := h[known]; ok && !ownNames[known] {
+			delete(h, known)
+			h[name] = v
+		}
+	}
 }
 
 // forwardedHost is the Host header for the target: in lower case, with the listener's port unless it is the default.

@@ -24,11 +24,11 @@ func (w *worker) getMetrics(rw http.ResponseWriter, _ *http.Request) {
 		groups[arn] = &g.requests
 	}
 	writeCounters(b, "lotse_lb_target_requests", "group", "Requests sent to targets", groups)
-	head(b, "lotse_lb_in_flight", "gauge", "Requests assigned to targets and not finished")
+	metricHead(b, "lotse_lb_in_flight", "gauge", "Requests assigned to targets and not finished")
 	for _, m := range w.membersLocked() {
 		fmt.Fprintf(b, "lotse_lb_in_flight{group=%q,target=%q} %d\n", m.group.arn, m.addr.String(), m.inflight.Load())
 	}
-	head(b, "lotse_lb_targets", "gauge", "Targets by state")
+	metricHead(b, "lotse_lb_targets", "gauge", "Targets by state")
 	for _, arn := range slices.Sorted(maps.Keys(w.groups)) {
 		states := map[string]int{}
 		for _, m := range w.groups[arn].members {
@@ -38,11 +38,11 @@ func (w *worker) getMetrics(rw http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(b, "lotse_lb_targets{group=%q,state=%q} %d\n", arn, s, states[s])
 		}
 	}
-	head(b, "lotse_lb_connections", "gauge", "Open client connections")
+	metricHead(b, "lotse_lb_connections", "gauge", "Open client connections")
 	fmt.Fprintf(b, "lotse_lb_connections %d\n", len(w.proxy.conns.list()))
-	head(b, "lotse_lb_denied_connections", "gauge", "Connections of clients not admitted that are kept waiting")
+	metricHead(b, "lotse_lb_denied_connections", "gauge", "Connections of clients not admitted that are kept waiting")
 	fmt.Fprintf(b, "lotse_lb_denied_connections %d\n", w.proxy.held.Load())
-	head(b, "lotse_lb_snapshot_rev", "gauge", "Revision of the snapshot in force")
+	metricHead(b, "lotse_lb_snapshot_rev", "gauge", "Revision of the snapshot in force")
 	fmt.Fprintf(b, "lotse_lb_snapshot_rev %d\n", w.proxy.table.Load().rev)
 }
 
@@ -57,15 +57,15 @@ func (w *worker) membersLocked() []*member {
 	return out
 }
 
-func head(b io.Writer, name, kind, help string) {
+func metricHead(b io.Writer, name, kind, help string) {
 	fmt.Fprintf(b, "# HELP %s %s.\n# TYPE %s %s\n", name, help, name, kind)
 }
 
 // writeCounters writes name_total by class of status and name_seconds_total.
 func writeCounters(b io.Writer, name, label, help string, all map[string]*counters) {
 	var seconds strings.Builder
-	head(b, name+"_total", "counter", help)
-	head(&seconds, name+"_seconds_total", "counter", help+", time spent")
+	metricHead(b, name+"_total", "counter", help)
+	metricHead(&seconds, name+"_seconds_total", "counter", help+", time spent")
 	for _, arn := range slices.Sorted(maps.Keys(all)) {
 		for class := range all[arn].byClass {
 			text := fmt.Sprintf("%dxx", class)

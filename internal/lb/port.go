@@ -53,7 +53,7 @@ func (p *port) Accept() (net.Conn, error) {
 			p.hold(c)
 			continue
 		}
-		return p.conns.add(c, p.key, peer), nil
+		return p.conns.add(c, p.key, tcp.AddrPort()), nil
 	}
 }
 

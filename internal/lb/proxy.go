@@ -20,12 +20,8 @@ import (
 	"github.com/lotse-project/lotse/internal/lbconfig"
 )
 
-const (
-	// keepAliveLife is how long a client's connection is kept. Source: ALB user guide, client_keep_alive.seconds.
-	keepAliveLife = time.Hour
-	// maxHeld is how many connections of clients that are not admitted are held at once; more are closed.
-	maxHeld = 1024
-)
+// maxHeld is how many connections of clients that are not admitted are held at once; more are closed.
+const maxHeld = 1024
 
 // proxy answers requests by the table in force.
 type proxy struct {
@@ -58,41 +54,50 @@ func newProxy(l *slog.Logger) *proxy {
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x := &exchange{conn: connOf(ctx), cancel: cancel, started: time.Now(), slot: p.trace.reserve()}
+	x.arrival = x.conn.arrived()
 	x.conn.begin(x)
 	defer func() {
 		x.finish(r)
 		x.conn.end(x)
 		cancel(nil)
 	}()
-	a := &answer{ResponseWriter: w, x: x, close: p.retiring.Load() || clock()-x.conn.born > keepAliveLife}
+	if x.url = x.arrival.url(r); x.arrival.refuse != 0 { // what net/http has is a stand-in
+		r.Method, r.Host = x.arrival.method, x.arrival.host
+	}
+	a := &answer{ResponseWriter: w, x: x, close: p.retiring.Load()}
 	p.serve(a, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)), x)
 }
 
-func (p *proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
+func (p *proxy) serve(w *answer, r *http.Request, x *exchange) {
 	for {
 		t := p.table.Load()
 		if x.entry = t.ports[x.conn.key]; x.entry == nil {
 			panic(http.ErrAbortHandler) // the listener has gone
 		}
-		if x.listener = x.entry.listenerFor(r.Host); x.listener == nil {
+		if x.listener = x.entry.listenerFor(r.Host); x.listener == nil && x.arrival.refuse != 0 {
+			replyPage(w, x.arrival.refuse)
+			return
+		} else if x.listener == nil {
 			reply(w, http.StatusNotFound, "text/plain; charset=utf-8", "No load balancer answers to this host name.\n")
 			return
 		}
 		if x.entry.judge && !x.listener.admits(x.conn.peer) {
 			p.hold(r.Context())
 		}
-		if status := refusal(r); status != 0 {
+		b := x.listener.balancer
+		w.close = w.close || clock()-x.conn.born > b.Life() || x.arrival.verdict.closes(b.Routing.Desync)
+		if status := x.refusal(r); status != 0 {
 			replyPage(w, status)
 			return
 		}
-		q := newQuestion(r, x.conn.peer)
+		q := newQuestion(r, x.url, x.conn.peer)
 		x.rule = match(x.listener.rules, &q)
 		switch x.rule.act.Type {
 		case lbconfig.FixedResponse:
 			replyFixed(w, x.rule.act.Fixed)
 			return
 		case lbconfig.RedirectTo:
-			replyRedirect(w, r, x.entry.port, x.rule.act.Redirect)
+			replyRedirect(w, r.Host, x.url, x.entry.port, x.rule.act.Redirect)
 			return
 		}
 		if !x.rewrite(r) {
@@ -162,15 +167,23 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	in, out := pr.In.Header, pr.Out.Header
 	pr.Out.URL = targetURL(x.url, x.up.host)
-	pr.Out.Host = forwardedHost(x.host, x.entry.port, x.listener.balancer.DNSName)
+	b := x.listener.balancer
+	if pr.Out.Host = x.host; !b.Routing.PreserveHost || x.host == "" {
+		pr.Out.Host = forwardedHost(x.host, x.entry.port, b.DNSName)
+	}
+	pr.Out.Close = x.arrival.verdict.closes(b.Routing.Desync)
 	for _, name := range []string{"Forwarded", "X-Forwarded-Host"} {
 		if v, ok := in[name]; ok {
 			out[name] = v
 		}
 	}
-	setForwarded(out, in, x.conn.peer.String(), x.entry.port)
+	setForwarded(out, in, x.conn, x.entry.port, b.Routing)
 	out.Set("X-Amzn-Trace-Id", x.trace)
 	out.Del("Expect") // answered already
+	if b.Routing.DropInvalidHeaders {
+		dropInvalid(out)
+	}
+	respell(out, x.arrival.names)
 }
 
 // answered runs when the target's header is there and nothing has gone to the client.
@@ -204,37 +217,16 @@ func (p *proxy) hold(ctx context.Context) {
 	panic(http.ErrAbortHandler)
 }
 
-// requestPath is the path as the client sent it.
-func requestPath(r *http.Request) string {
-	if strings.HasPrefix(r.RequestURI, "/") {
-		return r.RequestURI
-	}
-	if r.RequestURI == "*" {
-		return "*"
-	}
-	return r.URL.EscapedPath()
-}
-
-// requestURL is path and query as the client sent them.
-func requestURL(r *http.Request) string {
-	if strings.HasPrefix(r.RequestURI, "/") {
-		return r.RequestURI
-	}
-	u := requestPath(r)
-	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		u += "?" + r.URL.RawQuery
-	}
-	return u
-}
-
 // targetURL asks the target for just that path and query, byte by byte.
 func targetURL(s, host string) *url.URL {
 	path, query, asks := strings.Cut(s, "?")
 	u := &url.URL{Scheme: "http", Host: host, RawQuery: query, ForceQuery: asks}
-	if plain, err := url.PathUnescape(path); err == nil && strings.HasPrefix(path, "//") { // Opaque would take it for a host
+	if !strings.HasPrefix(path, "//") {
+		u.Opaque = path
+	} else if plain, err := url.PathUnescape(path); err == nil { // Opaque would take it for a host
 		u.Path, u.RawPath = plain, path
 	} else {
-		u.Opaque = path
+		u.Path = path
 	}
 	return u
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -94,12 +93,9 @@ func replyFixed(w http.ResponseWriter, f lbconfig.Fixed) {
 }
 
 // replyRedirect fills in the template with the request's own parts. The port is always written.
-func replyRedirect(w http.ResponseWriter, r *http.Request, port uint16, d lbconfig.Redirect) int {
-	path, query, _ := strings.Cut(r.RequestURI, "?")
-	if u, err := url.Parse(r.RequestURI); err == nil && u.IsAbs() {
-		path = u.EscapedPath()
-	}
-	parts := strings.NewReplacer("#{protocol}", "http", "#{host}", hostOnly(r.Host), "#{port}", strconv.Itoa(int(port)),
+func replyRedirect(w http.ResponseWriter, host, url string, port uint16, d lbconfig.Redirect) int {
+	path, query, _ := strings.Cut(url, "?")
+	parts := strings.NewReplacer("#{protocol}", "http", "#{host}", hostOnly(host), "#{port}", strconv.Itoa(int(port)),
 		"#{path}", strings.TrimPrefix(path, "/"), "#{query}", query)
 	fill := func(template, fallback string) string {
 		if template == "" {

@@ -73,7 +73,18 @@ type Balancer struct {
 	Ingress []Allow
 	// IdleTimeout is how long a connection may carry no byte. 0 is 60 s.
 	IdleTimeout time.Duration
-	Listeners   []Listener
+	// KeepAlive is how long a client's connection is kept. 0 is an hour.
+	KeepAlive time.Duration `json:",omitempty"`
+	Routing   Routing       `json:",omitzero"`
+	Listeners []Listener
+}
+
+// Life is KeepAlive or its default.
+func (b *Balancer) Life() time.Duration {
+	if b.KeepAlive == 0 {
+		return DefaultKeepAlive
+	}
+	return b.KeepAlive
 }
 
 // Idle is IdleTimeout or its default.

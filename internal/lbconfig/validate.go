@@ -137,6 +137,10 @@ func (v *validator) balancer(b *Balancer) {
 	if b.IdleTimeout < 0 {
 		v.bad(b.ARN, "idle timeout %s: must not be negative", b.IdleTimeout)
 	}
+	if b.KeepAlive < 0 {
+		v.bad(b.ARN, "client keep-alive %s: must not be negative", b.KeepAlive)
+	}
+	v.routing(b.ARN, b.Routing)
 	if b.Front != "" {
 		if ap, err := netip.ParseAddrPort(b.Front); err != nil || !ap.Addr().Is4() || ap.Port() == 0 {
 			v.bad(b.ARN, "front %q: must be an IPv4 address and a port", b.Front)

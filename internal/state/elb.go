@@ -53,9 +53,21 @@ type LoadBalancer struct {
 	Groups             []string // security groups' ids, never empty
 	ENIs               []string // interface ids, one for each of Subnets, in their order
 	IdleTimeout        int      // seconds, 1 to 4000; default 60
+	KeepAlive          int      `json:",omitempty"` // seconds that a client's connection is kept, 60 to 604800; 0: 3600
+	Routing            Routing  `json:",omitzero"`
 	DeletionProtection bool
 	CreatedAt          time.Time
 	Tags               map[string]string
+}
+
+// Routing is how a load balancer passes requests on, in the words of its attributes. Its zero value is AWS's default.
+type Routing struct {
+	Desync             string `json:",omitempty"` // monitor, defensive, strictest; "": defensive
+	ForwardedFor       string `json:",omitempty"` // append, preserve, remove; "": append
+	ClientPort         bool   `json:",omitempty"`
+	PreserveHost       bool   `json:",omitempty"`
+	DropInvalidHeaders bool   `json:",omitempty"`
+	TLSHeaders         bool   `json:",omitempty"`
 }
 
 // ARN names the load balancer.
