@@ -19,7 +19,7 @@ import (
 func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDefinition, error) {
 	var none types.TaskDefinition
 	if err := onlyMembers("", in, "Family", "ContainerDefinitions", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities",
-		"ExecutionRoleArn", "TaskRoleArn", "RuntimePlatform", "Tags"); err != nil {
+		"ExecutionRoleArn", "TaskRoleArn", "RuntimePlatform", "Tags", "Volumes"); err != nil {
 		return none, err
 	}
 	if !nameRE.MatchString(aws.ToString(in.Family)) {
@@ -55,6 +55,13 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 	if err != nil {
 		return none, err
 	}
+	vols, err := volumes(in)
+	if err != nil {
+		return none, err
+	}
+	if err := mounts(containers, vols); err != nil {
+		return none, err
+	}
 	compat := in.RequiresCompatibilities
 	if len(compat) == 0 {
 		compat = nil
@@ -65,7 +72,7 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 		ContainerDefinitions: containers, ExecutionRoleArn: in.ExecutionRoleArn, TaskRoleArn: in.TaskRoleArn, RuntimePlatform: in.RuntimePlatform,
 		RequiresCompatibilities: compat,
 		Compatibilities:         []types.Compatibility{types.CompatibilityEc2, types.CompatibilityFargate},
-		Volumes:                 []types.Volume{}, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
+		Volumes:                 vols, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
 		RequiresAttributes: requiredAttributes(in),
 	}, nil
 }
@@ -125,17 +132,17 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 	if len(c.Links) > 0 {
 		return c, client("Links are not supported when networkMode=awsvpc")
 	}
+	if err := notOnFargate(c); err != nil {
+		return c, err
+	}
 	where := fmt.Sprintf("container '%s'", *c.Name)
 	if err := onlyMembers(where, c, append(lifeMembers, "Name", "Image", "Cpu", "Memory", "PortMappings", "Essential", "Command", "EntryPoint",
 		"Environment", "Secrets", "User", "WorkingDirectory", "ReadonlyRootFilesystem", "LogConfiguration",
-		"VersionConsistency")...); err != nil {
+		"VersionConsistency", "MemoryReservation", "Ulimits", "LinuxParameters", "MountPoints", "VolumesFrom", "SystemControls", "DockerLabels")...); err != nil {
 		return c, err
 	}
-	if m := c.Memory; m != nil && (*m < 6 || int(*m) > taskMemory) {
-		return c, client("Invalid setting for container '%s'. 'memory' is between 6 MiB and the task's %d MiB.", *c.Name, taskMemory)
-	}
-	if c.Cpu < 0 {
-		return c, client("Invalid setting for container '%s'. 'cpu' can't be negative.", *c.Name)
+	if err := resources(c, taskMemory); err != nil {
+		return c, err
 	}
 	if err := life(&c); err != nil {
 		return c, err
@@ -167,7 +174,15 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 	if c.Environment == nil {
 		c.Environment = []types.KeyValuePair{}
 	}
-	c.MountPoints, c.VolumesFrom, c.SystemControls = []types.MountPoint{}, []types.VolumeFrom{}, []types.SystemControl{}
+	if c.MountPoints == nil {
+		c.MountPoints = []types.MountPoint{}
+	}
+	if c.VolumesFrom == nil {
+		c.VolumesFrom = []types.VolumeFrom{}
+	}
+	if c.SystemControls == nil {
+		c.SystemControls = []types.SystemControl{}
+	}
 	return c, nil
 }
 

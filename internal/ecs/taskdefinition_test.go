@@ -54,7 +54,17 @@ func TestRegister_Answers(t *testing.T) {
 // What Describe shows can be registered again: what tools do to change one member.
 func TestRegister_TakesWhatDescribeShows(t *testing.T) {
 	b := newBench(t)
-	b.register()
+	must(b.s.RegisterTaskDefinition(b.ctx, definition(func(in *ecs.RegisterTaskDefinitionInput) {
+		in.Volumes = []types.Volume{{Name: aws.String("data"), Host: &types.HostVolumeProperties{}}, {Name: aws.String("x")}}
+		c := &in.ContainerDefinitions[0]
+		c.MountPoints = []types.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data"), ReadOnly: aws.Bool(true)}}
+		c.Ulimits = []types.Ulimit{{Name: types.UlimitNameNofile, SoftLimit: 10, HardLimit: 20}, {Name: types.UlimitNameCore, SoftLimit: -1, HardLimit: -1}}
+		c.LinuxParameters = &types.LinuxParameters{InitProcessEnabled: aws.Bool(true), Capabilities: &types.KernelCapabilities{Add: []string{"SYS_PTRACE"}, Drop: []string{"NET_RAW"}}}
+		c.SystemControls = []types.SystemControl{{Namespace: aws.String("net.core.somaxconn"), Value: aws.String("1000")}}
+		c.DockerLabels, c.MemoryReservation = map[string]string{"team": "web"}, aws.Int32(64)
+		in.ContainerDefinitions = append(in.ContainerDefinitions, types.ContainerDefinition{Name: aws.String("side"), Image: aws.String("b"), Essential: aws.Bool(false),
+			VolumesFrom: []types.VolumeFrom{{SourceContainer: c.Name, ReadOnly: aws.Bool(true)}}})
+	})))(t)
 	d := must(b.s.DescribeTaskDefinition(b.ctx, &ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web")}))(t).TaskDefinition
 	again := must(b.s.RegisterTaskDefinition(b.ctx, &ecs.RegisterTaskDefinitionInput{
 		Family: d.Family, ContainerDefinitions: d.ContainerDefinitions, Cpu: d.Cpu, Memory: d.Memory, NetworkMode: d.NetworkMode,
@@ -140,6 +150,30 @@ func TestRegister_Refuses(t *testing.T) {
 			in.ContainerDefinitions = append(in.ContainerDefinitions, types.ContainerDefinition{Name: aws.String("b"), Image: aws.String("b"),
 				PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(8080), Protocol: types.TransportProtocolUdp}}})
 		}, "Container port 8080 is mapped twice in this task."},
+		"host path": {func(in *in) {
+			in.Volumes = []types.Volume{{Name: aws.String("v"), Host: &types.HostVolumeProperties{SourcePath: aws.String("/etc")}}}
+		}, "host.sourcePath: should not be set for volumes in Fargate."},
+		"volume twice": {func(in *in) { in.Volumes = []types.Volume{{Name: aws.String("v")}, {Name: aws.String("v")}} }, "Volume names must be unique: 'v'."},
+		"unknown volume": {first(func(c *types.ContainerDefinition) {
+			c.MountPoints = []types.MountPoint{{SourceVolume: aws.String("v"), ContainerPath: aws.String("/v")}}
+		}), "Unknown volume 'v'."},
+		"volumes from oneself": {first(func(c *types.ContainerDefinition) {
+			c.VolumesFrom = []types.VolumeFrom{{SourceContainer: aws.String("app")}}
+		}), "Invalid setting for container 'app'. volumesFrom names the container 'app', which is not another one of this task definition."},
+		"privileged": {first(func(c *types.ContainerDefinition) { c.Privileged = aws.Bool(true) }), "Fargate doesn't support privileged containers: container 'app'."},
+		"capability": {first(func(c *types.ContainerDefinition) {
+			c.LinuxParameters = &types.LinuxParameters{Capabilities: &types.KernelCapabilities{Add: []string{"SYS_ADMIN"}}}
+		}), "Fargate supports adding the capability SYS_PTRACE alone, not 'SYS_ADMIN': container 'app'."},
+		"tmpfs": {first(func(c *types.ContainerDefinition) {
+			c.LinuxParameters = &types.LinuxParameters{Tmpfs: []types.Tmpfs{{ContainerPath: aws.String("/t"), Size: 1}}}
+		}), "Fargate doesn't support linuxParameters.tmpfs: container 'app'."},
+		"reservation": {first(func(c *types.ContainerDefinition) { c.Memory, c.MemoryReservation = aws.Int32(100), aws.Int32(100) }), "Invalid setting for container 'app'. 'memory' must be greater than 'memoryReservation'."},
+		"soft above hard": {first(func(c *types.ContainerDefinition) {
+			c.Ulimits = []types.Ulimit{{Name: types.UlimitNameCore, SoftLimit: -1, HardLimit: 5}}
+		}), "Invalid setting for container 'app'. The softLimit of 'core' is above its hardLimit."},
+		"kernel parameter": {first(func(c *types.ContainerDefinition) {
+			c.SystemControls = []types.SystemControl{{Namespace: aws.String("kernel.shmmax"), Value: aws.String("1")}}
+		}), "Invalid setting for container 'app'. systemControls are parameters of the network namespace (net.*) with a value, not 'kernel.shmmax'."},
 		"too much cpu": {first(func(c *types.ContainerDefinition) { c.Cpu = 512 }), "The containers' cpu units add up to 512, more than the task's 256."},
 		"64 KiB": {first(func(c *types.ContainerDefinition) { c.Command = []string{strings.Repeat("x", 65536)} }),
 			"Actual length: '65759'. Max allowed length is '65536' bytes."},

@@ -10,13 +10,15 @@ type Image struct {
 
 // TaskSpec is what a task needs to run.
 type TaskSpec struct {
-	ID         string          // 32 hex digits
-	Netns      string          // path of its network namespace; "" = a new one with nothing but lo
-	CPU        int             // units, 1024 = 1 vCPU; hard limit of the whole task by CFS quota; 0 = none
-	Memory     int64           // bytes; hard limit of the whole task; 0 = none
-	Hostname   string          // "" = the first 12 digits of ID
-	Resolv     string          // contents of /etc/resolv.conf
-	Hosts      string          // contents of /etc/hosts
+	ID       string // 32 hex digits
+	Netns    string // path of its network namespace; "" = a new one with nothing but lo
+	CPU      int    // units, 1024 = 1 vCPU; hard limit of the whole task by CFS quota; 0 = none
+	Memory   int64  // bytes; hard limit of the whole task; 0 = none
+	Hostname string // "" = the first 12 digits of ID
+	Resolv   string // contents of /etc/resolv.conf
+	Hosts    string // contents of /etc/hosts
+	// Volumes are empty directories that live as long as the task: names as those of containers.
+	Volumes    []string
 	Containers []ContainerSpec // names differ
 }
 
@@ -32,11 +34,15 @@ type ContainerSpec struct {
 	WorkingDir          string   // "" = the image's, or /; created when missing
 	ReadonlyRoot        bool
 
-	CPU      int       // shares, relative to the machine's other containers; 0 = 2, the least
-	Memory   int64     // bytes, hard limit; 0 = the task's
-	Nofile   [2]uint64 // soft, hard; zero = 65535, 65535 (Fargate's)
-	PidsMax  int64     // 0 = DefaultPidsMax
-	ShmBytes int64     // size of /dev/shm; 0 = 64 MiB (Docker's)
+	CPU    int   // shares, relative to the machine's other containers; 0 = 2, the least
+	Memory int64 // bytes, hard limit; 0 = the task's
+	// MemoryReservation is what the kernel leaves the container when memory is short, bytes; 0 = nothing.
+	MemoryReservation int64
+	Ulimits           []Ulimit          // what isn't named is the system's, but nofile, which is 65535 (Fargate's)
+	PidsMax           int64             // 0 = DefaultPidsMax
+	ShmBytes          int64             // size of /dev/shm; 0 = 64 MiB (Docker's)
+	Sysctls           map[string]string // of the network namespace: net.*
+	Mounts            []Mount
 
 	CapAdd, CapDrop []string // "SYS_PTRACE" or "CAP_SYS_PTRACE", "ALL"; on top of Docker's default set
 	// NewPrivileges lets set-user-ID programs (sudo, ping) gain privileges; false = no_new_privs is set.
@@ -44,6 +50,20 @@ type ContainerSpec struct {
 	InitProcess   bool // a process 1 that forwards signals and reaps zombies, the command as its child
 
 	Log Log
+}
+
+// Ulimit is a limit of a container's processes.
+type Ulimit struct {
+	Name       string // as setrlimit's, in lower case: "nofile", "core", …
+	Soft, Hard uint64 // math.MaxUint64 = unlimited
+}
+
+// Mount shows a directory in a container.
+type Mount struct {
+	Volume   string // one of the task's; "" = Source
+	Source   string // a path on the machine
+	Path     string // in the container, absolute; made when missing
+	ReadOnly bool
 }
 
 // DefaultPidsMax is how many processes and threads a container may have when its specification does not say.

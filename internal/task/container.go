@@ -69,6 +69,9 @@ func (c *Controller) spec(ctx context.Context, l life) (runtime.TaskSpec, map[st
 		Resolv: fmt.Sprintf("nameserver %s\nsearch %s\n", vpc.Masked().Addr().Next().Next(), strings.SplitN(hostname, ".", 2)[1]),
 		Hosts:  fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", l.status.Address, hostname),
 	}
+	for _, v := range l.definition.Volumes {
+		spec.Volumes = append(spec.Volumes, *v.Name)
+	}
 	streams := map[string]string{}
 	for i, d := range l.definition.ContainerDefinitions {
 		cs, stream, err := c.container(ctx, l, d, l.status.Containers[i].Digest)
@@ -87,6 +90,8 @@ func (c *Controller) container(ctx context.Context, l life, d ecstypes.Container
 		User: aws.ToString(d.User), WorkingDir: aws.ToString(d.WorkingDirectory), ReadonlyRoot: aws.ToBool(d.ReadonlyRootFilesystem),
 		CPU: int(d.Cpu), Memory: int64(aws.ToInt32(d.Memory)) << 20,
 	}
+	resources(&cs, d)
+	cs.Mounts = mounts(l.definition.ContainerDefinitions, d)
 	env := c.environment(l, *d.Name)
 	for _, e := range d.Environment {
 		env[aws.ToString(e.Name)] = aws.ToString(e.Value)

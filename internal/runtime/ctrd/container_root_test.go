@@ -3,6 +3,7 @@ package ctrd
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,7 +105,9 @@ func TestContainer_Process(t *testing.T) {
 	spec := l.Spec(t, []string{"serve", "3"})
 	spec.Hostname, spec.Hosts, spec.Resolv = "web-1", "10.0.0.9 web-1\n", "nameserver 10.0.0.2\n"
 	c := &spec.Containers[0]
-	c.Env, c.WorkingDir, c.Nofile = []string{"BOTH=container", "OWN=1"}, "/made/here", [2]uint64{100, 200}
+	c.Env, c.WorkingDir = []string{"BOTH=container", "OWN=1"}, "/made/here"
+	c.Ulimits = []runtime.Ulimit{{Name: "nofile", Soft: 100, Hard: 200}, {Name: "core", Soft: 4096, Hard: math.MaxUint64}}
+	c.Sysctls, c.MemoryReservation = map[string]string{"net.core.somaxconn": "77"}, 8<<20
 	c.Name = "a__strange-name-"
 	pid := l.launch(t, spec)
 
@@ -131,17 +134,62 @@ func TestContainer_Process(t *testing.T) {
 	if got := read(t, fmt.Sprintf("/proc/%d/limits", pid)); !strings.Contains(strings.Join(strings.Fields(got), " "), " 200 files") { // Go programs raise the soft limit themselves
 		t.Errorf("limits = %s, want a hard limit of 200 open files", got)
 	}
+	if got := read(t, fmt.Sprintf("/proc/%d/limits", pid)); !strings.Contains(strings.Join(strings.Fields(got), " "), "Max core file size 4096 unlimited") {
+		t.Errorf("limits = %s, want core files of 4096 bytes", got)
+	}
 	if got := read(t, fmt.Sprintf("/proc/%d/oom_score_adj", pid)); got != "0" {
 		t.Errorf("oom_score_adj = %s, want 0", got)
 	}
-	out, err := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-n", "-u", "cat", "/proc/sys/kernel/hostname", "/proc/sys/net/ipv4/ip_unprivileged_port_start").Output()
-	if got, want := string(out), "web-1\n0\n"; err != nil || got != want {
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-n", "-u", "cat", "/proc/sys/kernel/hostname", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/core/somaxconn").Output()
+	if got, want := string(out), "web-1\n0\n77\n"; err != nil || got != want {
 		t.Errorf("hostname and first unprivileged port = %q, %v, want %q", got, err, want)
 	}
 	for _, masked := range []string{"proc/kcore", "proc/keys"} {
 		if b, err := os.ReadFile(root + masked); err == nil && len(b) > 0 {
 			t.Errorf("%s can be read", masked)
 		}
+	}
+}
+
+func TestContainer_Volumes(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"serve"}, []string{"serve"})
+	host := t.TempDir()
+	os.WriteFile(filepath.Join(host, "f"), []byte("host"), 0o644)
+	spec.Volumes = []string{"data", "other"}
+	spec.Containers[0].Mounts = []runtime.Mount{{Volume: "data", Path: "/var/data"}}
+	spec.Containers[1].Mounts = []runtime.Mount{{Volume: "data", Path: "/mnt/a", ReadOnly: true}, {Volume: "other", Path: "/mnt/b"}, {Source: host, Path: "/mnt/c"}}
+	first := l.launch(t, spec)
+	second := l.Await(t, spec.ID, "c1", runtime.Running).Pid
+	in := func(pid int, path string) string { return fmt.Sprintf("/proc/%d/root%s", pid, path) }
+	if err := os.WriteFile(in(first, "/var/data/x"), []byte("shared"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, in(second, "/mnt/a/x")); got != "shared" {
+		t.Errorf("the other container reads %q", got)
+	}
+	if err := os.WriteFile(in(second, "/mnt/a/y"), nil, 0o644); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("writing to a read-only mount: %v", err)
+	}
+	if _, err := os.Stat(in(second, "/mnt/b/x")); err == nil {
+		t.Error("two volumes are one")
+	}
+	if got := read(t, in(second, "/mnt/c/f")); got != "host" {
+		t.Errorf("the host's file is %q", got)
+	}
+	if err := l.engine.Remove(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(l.sup.taskFiles(), spec.ID)); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if got := read(t, host, "f"); got != "host" {
+		t.Errorf("the host's file is %q", got)
+	}
+	bad := l.Spec(t, []string{"serve"})
+	bad.Containers[0].Mounts = []runtime.Mount{{Volume: "none", Path: "/x"}}
+	if err := l.engine.Create(t.Context(), bad); !errors.Is(err, runtime.ErrUnrunnable) {
+		t.Errorf("a volume that the task hasn't: %v", err)
 	}
 }
 

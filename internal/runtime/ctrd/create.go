@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -75,8 +76,20 @@ func validate(t runtime.TaskSpec) error {
 	if !validTask.MatchString(t.ID) {
 		return fmt.Errorf("task ID %q is not 32 hex digits: %w", t.ID, runtime.ErrUnrunnable)
 	}
+	volumes := map[string]bool{"": true}
+	for _, v := range t.Volumes {
+		if !validName.MatchString(v) {
+			return fmt.Errorf("volume name %q: only 1 to 255 letters, digits, - and _: %w", v, runtime.ErrUnrunnable)
+		}
+		volumes[v] = true
+	}
 	names := map[string]bool{}
 	for _, c := range t.Containers {
+		for _, m := range c.Mounts {
+			if !volumes[m.Volume] || !filepath.IsAbs(m.Path) || m.Volume == "" && !filepath.IsAbs(m.Source) {
+				return fmt.Errorf("container %q mounts the volume %q of source %q at %q: a volume of the task or a path, at a path: %w", c.Name, m.Volume, m.Source, m.Path, runtime.ErrUnrunnable)
+			}
+		}
 		switch {
 		case !validName.MatchString(c.Name):
 			return fmt.Errorf("container name %q: only 1 to 255 letters, digits, - and _: %w", c.Name, runtime.ErrUnrunnable)

@@ -8,6 +8,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/lotse-project/lotse/internal/runtime"
 )
 
 func TestLedger_SurvivesItsProcess(t *testing.T) {
@@ -93,7 +97,7 @@ func TestContainerID_FitsContainerd(t *testing.T) {
 	}
 }
 
-func TestLimits_Nofile(t *testing.T) {
+func TestLimits(t *testing.T) {
 	for _, test := range []struct {
 		l          limits
 		want       [2]uint64
@@ -107,9 +111,20 @@ func TestLimits_Nofile(t *testing.T) {
 		{limits{mayRaise: true, maxFiles: 20000}, [2]uint64{10, 20001}, 10, 20001},
 		{limits{mayRaise: true, maxFiles: 20000}, [2]uint64{11, 10}, 0, 0},
 	} {
-		got, err := test.l.nofile(test.want)
+		var ask []runtime.Ulimit
+		if test.want[1] != 0 {
+			ask = []runtime.Ulimit{{Name: "nofile", Soft: test.want[0], Hard: test.want[1]}, {Name: "core", Hard: 7}}
+		}
+		all, err := test.l.rlimits(ask)
+		got := specs.POSIXRlimit{}
+		if err == nil {
+			got = all[0]
+		}
+		if len(all) == 2 && (all[1].Type != "RLIMIT_CORE" || all[1].Hard != 7) {
+			t.Errorf("core is %+v", all[1])
+		}
 		if got.Soft != test.soft || got.Hard != test.hard || (err != nil) != (test.hard == 0) {
-			t.Errorf("%+v.nofile(%v) = %d, %d, %v, want %d, %d", test.l, test.want, got.Soft, got.Hard, err, test.soft, test.hard)
+			t.Errorf("%+v.rlimits(%v) = %d, %d, %v, want %d, %d", test.l, test.want, got.Soft, got.Hard, err, test.soft, test.hard)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package ctrd
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,21 +33,27 @@ func findLimits() limits {
 	return l
 }
 
-// nofile is the limit for a container that asks for soft and hard; for the default it does what it can.
-func (l limits) nofile(want [2]uint64) (specs.POSIXRlimit, error) {
-	soft, hard := want[0], want[1]
-	if hard == 0 {
-		soft, hard = defaultNofile, defaultNofile
-		if !l.mayRaise {
-			soft = min(soft, l.maxFiles)
-			hard = soft
+// rlimits are the limits of a container that asks for some; for the default of nofile it does what it can.
+func (l limits) rlimits(want []runtime.Ulimit) ([]specs.POSIXRlimit, error) {
+	files := runtime.Ulimit{Name: "nofile", Soft: defaultNofile, Hard: defaultNofile}
+	if !l.mayRaise {
+		files.Soft = min(files.Soft, l.maxFiles)
+		files.Hard = files.Soft
+	}
+	out := []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: files.Soft, Hard: files.Hard}}
+	for _, u := range want {
+		name := "RLIMIT_" + strings.ToUpper(u.Name)
+		if u.Soft > u.Hard {
+			return nil, fmt.Errorf("ulimit %s: soft limit %d is above the hard limit %d: %w", u.Name, u.Soft, u.Hard, runtime.ErrUnrunnable)
 		}
+		if name != "RLIMIT_NOFILE" {
+			out = append(out, specs.POSIXRlimit{Type: name, Soft: u.Soft, Hard: u.Hard})
+			continue
+		}
+		if u.Hard > l.maxFiles && !l.mayRaise {
+			return nil, fmt.Errorf("ulimit nofile %d is above this server's own limit of %d; raise that with ulimit -Hn or LimitNOFILE= and start it again: %w", u.Hard, l.maxFiles, runtime.ErrUnrunnable)
+		}
+		out[0].Soft, out[0].Hard = u.Soft, u.Hard
 	}
-	if soft > hard {
-		return specs.POSIXRlimit{}, fmt.Errorf("ulimit nofile: soft limit %d is above the hard limit %d: %w", soft, hard, runtime.ErrUnrunnable)
-	}
-	if hard > l.maxFiles && !l.mayRaise {
-		return specs.POSIXRlimit{}, fmt.Errorf("ulimit nofile %d is above this server's own limit of %d; raise that with ulimit -Hn or LimitNOFILE= and start it again: %w", hard, l.maxFiles, runtime.ErrUnrunnable)
-	}
-	return specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Soft: soft, Hard: hard}, nil
+	return out, nil
 }

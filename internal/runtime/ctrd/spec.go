@@ -3,6 +3,7 @@ package ctrd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ const (
 // specOptions make a container's runtime specification out of containerd's default one, which has Docker's masked and
 // read-only paths.
 func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id string, img *image) ([]oci.SpecOpts, error) {
-	nofile, err := e.s.limits.nofile(c.Nofile)
+	rlimits, err := e.s.limits.rlimits(c.Ulimits)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id str
 	if err != nil {
 		return nil, err
 	}
-	mounts := e.mounts(t.ID, c.ReadonlyRoot)
+	mounts := append(e.mounts(t.ID, c.ReadonlyRoot), e.volumeMounts(t.ID, c)...)
 	if c.InitProcess {
 		cmd.args = append([]string{initPath, "--"}, cmd.args...)
 		mounts = append(mounts, specs.Mount{
@@ -61,7 +62,7 @@ func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id str
 		oci.WithCgroup(e.s.groups.path(id)),
 		oci.WithCapabilities(caps),
 		withResources(t, c, e.s.groups),
-		withProcessDefaults(c, nofile),
+		withProcessDefaults(c, rlimits),
 		seccomp.WithDefaultProfile(), // last: it looks at the capabilities
 	}
 	if c.ReadonlyRoot {
@@ -75,11 +76,17 @@ func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id str
 	return opts, nil
 }
 
-// writeFiles makes the files that are mounted into all containers of a task.
+// writeFiles makes the task's volumes, and the files that are mounted into all of its containers.
 func (e *Engine) writeFiles(t runtime.TaskSpec) error {
 	dir := filepath.Join(e.s.taskFiles(), t.ID)
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return err
+	}
+	for _, v := range t.Volumes {
+		// Source: ECS Developer Guide, bind mounts: 0755, and root's.
+		if err := os.MkdirAll(e.volume(t.ID, v), 0o755); err != nil {
+			return err
+		}
 	}
 	hosts := t.Hosts
 	if hosts == "" {
@@ -121,6 +128,24 @@ func (e *Engine) mounts(taskID string, readonly bool) []specs.Mount {
 	return out
 }
 
+func (e *Engine) volume(taskID, name string) string {
+	return filepath.Join(e.s.taskFiles(), taskID, "volumes", name)
+}
+
+func (e *Engine) volumeMounts(taskID string, c runtime.ContainerSpec) (out []specs.Mount) {
+	for _, m := range c.Mounts {
+		source, mode := m.Source, "rw"
+		if m.Volume != "" {
+			source = e.volume(taskID, m.Volume)
+		}
+		if m.ReadOnly {
+			mode = "ro"
+		}
+		out = append(out, specs.Mount{Destination: m.Path, Type: "bind", Source: source, Options: []string{"rbind", "rprivate", mode}})
+	}
+	return out
+}
+
 // withUser sets user, group and the additional groups that the image's /etc/group names.
 func withUser(user string) oci.SpecOpts {
 	return func(ctx context.Context, cl oci.Client, c *containers.Container, s *specs.Spec) error {
@@ -154,14 +179,17 @@ func withResources(t runtime.TaskSpec, c runtime.ContainerSpec, g cgroups) oci.S
 			if g.swapLimit() {
 				r.Memory.Swap = &limit // memory and swap: no swap
 			}
+			if c.MemoryReservation > 0 {
+				r.Memory.Reservation = &c.MemoryReservation
+			}
 		}
 		return nil
 	}
 }
 
-func withProcessDefaults(c runtime.ContainerSpec, nofile specs.POSIXRlimit) oci.SpecOpts {
+func withProcessDefaults(c runtime.ContainerSpec, rlimits []specs.POSIXRlimit) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *specs.Spec) error {
-		s.Process.Rlimits = []specs.POSIXRlimit{nofile}
+		s.Process.Rlimits = rlimits
 		s.Process.NoNewPrivileges = !c.NewPrivileges
 		zero := 0 // else the shim's, which is protected
 		s.Process.OOMScoreAdj = &zero
@@ -170,6 +198,7 @@ func withProcessDefaults(c runtime.ContainerSpec, nofile specs.POSIXRlimit) oci.
 			"net.ipv4.ip_unprivileged_port_start": "0",
 			"net.ipv4.ping_group_range":           "0 2147483647",
 		}
+		maps.Copy(s.Linux.Sysctl, c.Sysctls)
 		return nil
 	}
 }

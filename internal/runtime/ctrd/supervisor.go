@@ -176,7 +176,9 @@ func (s *Supervisor) state() string     { return filepath.Join(s.o.RunDir, "cont
 func (s *Supervisor) pidFile() string   { return filepath.Join(s.o.RunDir, "containerd.pid") }
 func (s *Supervisor) sockets() string   { return filepath.Join(s.o.RunDir, "s") }
 func (s *Supervisor) runcRoot() string  { return filepath.Join(s.o.RunDir, "runc") }
-func (s *Supervisor) taskFiles() string { return filepath.Join(s.o.RunDir, "tasks") }
+
+// taskFiles is where tasks have their volumes and their /etc/hosts: on the disk, not in the memory below /run.
+func (s *Supervisor) taskFiles() string { return filepath.Join(s.o.Dir, "tasks") }
 
 // bundles is where containerd keeps one directory per container that has a shim.
 func (s *Supervisor) bundles() string {

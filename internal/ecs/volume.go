@@ -1,0 +1,72 @@
+package ecs
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// volumes checks a definition's volumes: on Fargate a bind mount is an empty directory of the task.
+// Source: DG bind-mounts.
+func volumes(in *ecs.RegisterTaskDefinitionInput) ([]types.Volume, error) {
+	out := []types.Volume{}
+	seen := map[string]bool{}
+	for _, v := range in.Volumes {
+		name := aws.ToString(v.Name)
+		if !nameRE.MatchString(name) {
+			return nil, client("Invalid volume name '%s': 1 to 255 letters, digits, hyphens and underscores.", name)
+		}
+		if seen[name] {
+			return nil, client("Volume names must be unique: '%s'.", name)
+		}
+		seen[name] = true
+		if v.Host != nil && aws.ToString(v.Host.SourcePath) != "" {
+			return nil, client("host.sourcePath: should not be set for volumes in Fargate.")
+		}
+		if v.DockerVolumeConfiguration != nil {
+			return nil, client("dockerVolumeConfiguration: should not be set for volumes in Fargate.")
+		}
+		if err := onlyMembers(fmt.Sprintf("volume '%s'", name), v, "Name", "Host"); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// mounts checks what containers mount, from volumes and from one another.
+func mounts(containers []types.ContainerDefinition, volumes []types.Volume) error {
+	known := map[string]bool{}
+	for _, v := range volumes {
+		known[*v.Name] = true
+	}
+	names := map[string]bool{}
+	for _, c := range containers {
+		names[*c.Name] = true
+	}
+	for _, c := range containers {
+		paths := map[string]bool{}
+		for _, m := range c.MountPoints {
+			p := aws.ToString(m.ContainerPath)
+			switch {
+			case !known[aws.ToString(m.SourceVolume)]:
+				return client("Unknown volume '%s'.", aws.ToString(m.SourceVolume))
+			case !strings.HasPrefix(p, "/") || path.Clean(p) == "/":
+				return client("Invalid setting for container '%s'. The containerPath '%s' of a mount point is an absolute path, and not the root.", *c.Name, p)
+			case paths[path.Clean(p)]:
+				return client("Invalid setting for container '%s'. Two mount points have the containerPath '%s'.", *c.Name, p)
+			}
+			paths[path.Clean(p)] = true
+		}
+		for _, f := range c.VolumesFrom {
+			if s := aws.ToString(f.SourceContainer); !names[s] || s == *c.Name {
+				return client("Invalid setting for container '%s'. volumesFrom names the container '%s', which is not another one of this task definition.", *c.Name, s)
+			}
+		}
+	}
+	return nil
+}
