@@ -87,6 +87,17 @@ func (s *Service) Resolve(ctx context.Context, ref string, sc arn.Scope) (Image,
 	return Image{Digest: m.Digest.String(), MediaType: m.MediaType, Size: m.Size, Name: ref}, nil
 }
 
+// TagDigest is the digest of the image that a name with a tag means, for a caller of the given scope; "" if the name
+// has no tag, or no image of this registry has it.
+func (s *Service) TagDigest(tx store.Reader, ref string, sc arn.Scope) (string, error) {
+	repo, tag, err := s.Locate(ref)
+	if at, _ := arn.ScopeOf(repo); err != nil || strings.Contains(tag, ":") || !oci.IsMirror(repo) && at.Account != sc.Account {
+		return "", nil
+	}
+	o, err := state.ImageTags.Get(tx, tagKey(repo, tag))
+	return o.Val.Digest, known(missing(err))
+}
+
 // Adopt makes an image that lies in the content store visible under a name of this registry, without copying bytes.
 // The repository must exist and be of the scope's account.
 func (s *Service) Adopt(ctx context.Context, sc arn.Scope, repository, tag string, d digest.Digest) (oci.Manifest, error) {

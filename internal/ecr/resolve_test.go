@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
 	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/store"
 )
 
 func TestLocate(t *testing.T) {
@@ -123,5 +124,29 @@ func TestResolve_Imported(t *testing.T) {
 	}
 	if out, err := l.DescribeRepositories(as(home), &ecr.DescribeRepositoriesInput{}); err != nil || len(out.Repositories) != 0 {
 		t.Errorf("DescribeRepositories() = %v, %v; want no imported images there", out.Repositories, err)
+	}
+}
+
+func TestTagDigest(t *testing.T) {
+	l := newLab(t)
+	l.create("app")
+	d := l.push("app", "one", "v1", "latest").String()
+	for ref, want := range map[string]string{
+		"localhost:4566/app:v1": d, "localhost:4566/app": d, "000000000000.dkr.ecr.us-east-1.amazonaws.com/app:v1": d,
+		"localhost:4566/app:v2": "", "localhost:4566/app@" + d: "", "localhost:4566/nope": "", "golang:1": "", "Not A Name": "",
+	} {
+		err := l.o.DB.View(t.Context(), func(tx *store.ReadTx) error {
+			got, err := l.TagDigest(tx, ref, home)
+			if err == nil && got != want {
+				t.Errorf("TagDigest(%q) = %q, want %q", ref, got, want)
+			}
+			if got, err := l.TagDigest(tx, ref, arn.Scope{Account: "111122223333", Region: "us-east-1"}); got != "" || err != nil {
+				t.Errorf("TagDigest(%q) of another account = %q, %v", ref, got, err)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }

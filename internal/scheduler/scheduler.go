@@ -22,8 +22,11 @@ type Options struct {
 	Memory int // MiB that tasks may reserve on this machine; 0: no limit
 	// StrictTiming lets the circuit breaker count to its threshold, as on AWS, what trying again can't mend.
 	StrictTiming bool
-	Fault        func(point string) // called at named points ("scheduler.apply:after"); tests break there
-	Log          *slog.Logger
+	// ImageAt is the digest that an image's name means now, "" for one without a tag or that isn't here. Nil: no
+	// service follows tags.
+	ImageAt func(tx store.Reader, ref string, sc arn.Scope) (digest string, err error)
+	Fault   func(point string) // called at named points ("scheduler.apply:after"); tests break there
+	Log     *slog.Logger
 }
 
 // Controller is the reconciler of services; it alone writes state.ServiceStatuses.
@@ -72,6 +75,8 @@ func (c *Controller) Changed(ctx context.Context, kind, key string) {
 		c.loop.Add(key)
 	case state.Tasks.Kind(), state.TaskStatuses.Kind():
 		c.ofTask(ctx, key)
+	case state.ImageTags.Kind():
+		c.ofImages(ctx)
 	case state.Targets.Kind(), state.TargetHealths.Kind():
 		c.ofTarget(ctx, key)
 	}
@@ -95,6 +100,9 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (again time.Dura
 		}
 		s.now = tx.Now()
 		s.tell()
+		if err := s.follow(tx, c.o); err != nil {
+			return err
+		}
 		s.count()
 		if err := s.stopDeployment(tx); err != nil {
 			return err
