@@ -56,6 +56,8 @@ func (s *Service) API() *awswire.API {
 	awswire.Handle(a, s.StopTask)
 	awswire.Handle(a, s.DescribeTasks)
 	awswire.Handle(a, s.ListTasks)
+	awswire.Handle(a, s.UpdateTaskProtection)
+	awswire.Handle(a, s.GetTaskProtection)
 	awswire.Handle(a, s.CreateService)
 	awswire.Handle(a, s.UpdateService)
 	awswire.Handle(a, s.DeleteService)

@@ -11,6 +11,8 @@ func (v *vpcServer) handler() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /v2/credentials/{id}", v.credentials)
 	m.HandleFunc("GET /v2/credentials/", v.credentials)
+	m.HandleFunc("GET /api/{id}/task-protection/v1/state", v.protection)
+	m.HandleFunc("PUT /api/{id}/task-protection/v1/state", v.protection)
 	m.HandleFunc("GET /v4/", v.metadata)
 	m.HandleFunc("GET /v3/", v.metadata)
 	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusNotFound, "404 page not found") })

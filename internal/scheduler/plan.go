@@ -30,6 +30,7 @@ type TaskView struct {
 	Stopping       bool // told to stop, or ended by itself
 	Healthy        bool // counts for the lower bound
 	Failed         bool // fails its health checks: to be replaced
+	Protected      bool // neither scaled in nor replaced by a deployment. Source: DG task-scale-in-protection
 }
 
 // A Plan is what to do now. Doing it twice is harmless: it is made anew from what is then there.
@@ -40,6 +41,8 @@ type Plan struct {
 	Replaces int
 	// Blocked: the bounds allow neither a start nor a stop although a rollout is under way.
 	Blocked bool
+	// Protected: more tasks are protected than wanted.
+	Protected bool
 	// Again is when to look again although nothing has changed; 0: not needed.
 	Again time.Duration
 }
@@ -91,11 +94,16 @@ func plan(v View) Plan {
 		active--
 	}
 
-	// 1. Scale in: of the primary's sound tasks, keep desired.
+	// 1. Scale in: of the primary's sound tasks, keep desired, and those that are protected.
 	for len(sound) > v.Desired {
-		stop(sound[0], ScaleIn)
-		sound = sound[1:]
+		i := slices.IndexFunc(sound, func(t TaskView) bool { return !t.Protected })
+		if i < 0 {
+			break
+		}
+		stop(sound[i], ScaleIn)
+		sound = slices.Delete(sound, i, i+1)
 	}
+	p.Protected = len(sound) > v.Desired
 	healthyNew, healthyOld := countHealthy(sound), countHealthy(olds)
 
 	// 2. What fails goes when it is replaced. Without room for the replacement it goes first, one at a
@@ -137,6 +145,8 @@ func plan(v View) Plan {
 	for _, t := range olds {
 		var keep bool
 		switch {
+		case t.Protected && !t.Failed:
+			keep = true
 		case t.Healthy:
 			keep = spare <= 0
 		case t.Failed: // goes when others serve in its stead, or first where these have no room

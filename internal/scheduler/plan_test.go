@@ -17,6 +17,8 @@ func tasks(picture string) []TaskView {
 		switch r {
 		case '!':
 			out[len(out)-1].Failed, out[len(out)-1].Healthy = true, false
+		case '#':
+			out[len(out)-1].Protected = true
 		case '-':
 			out[len(out)-1].Stopping = true
 		default:
@@ -56,6 +58,11 @@ func TestPlan(t *testing.T) {
 		{"and make room", 4, 50, 100, rollout, "OO", Plan{Start: []Start{{"new", 2}}}},
 		{"bounds that block", 1, 100, 150, rollout, "O", Plan{Blocked: true}},
 		{"scale in: the unhealthy, then the youngest", 1, 100, 200, steady, "NnN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t2", ScaleIn}}}},
+		{"scale in: not the protected", 1, 100, 200, steady, "NN#N", Plan{Stop: []Stop{{"t3", ScaleIn}, {"t0", ScaleIn}}}},
+		{"scale in: all are protected", 1, 100, 200, steady, "N#N#", Plan{Protected: true}},
+		{"a rollout waits for the protected", 2, 100, 200, rollout, "O#ONN", Plan{Stop: []Stop{{"t2", ScaleIn}}}},
+		{"a rollout starts no more than fits beside the protected", 2, 100, 150, rollout, "O#O#n", Plan{}},
+		{"a protected task that fails is replaced", 1, 100, 200, steady, "N!#N", Plan{Stop: []Stop{{"t0", Unhealthy}}}},
 		{"scale out", 3, 100, 200, steady, "N", Plan{Start: []Start{{"new", 2}}}},
 		{"a failing task is replaced first", 2, 100, 200, steady, "NN!", Plan{Start: []Start{{"new", 1}}, Replaces: 1}},
 		{"and goes when its replacement is healthy", 2, 100, 200, steady, "NN!N", Plan{Stop: []Stop{{"t1", Unhealthy}}}},

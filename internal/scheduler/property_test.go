@@ -51,7 +51,7 @@ func bounds(rt *rapid.T) (least, most int) {
 
 // happen lets one thing happen in the world.
 func (b *bench) happen(rt *rapid.T) {
-	kinds := rapid.IntRange(0, 12).Draw(rt, "what")
+	kinds := rapid.IntRange(0, 13).Draw(rt, "what")
 	pick := func(rs []row) (row, bool) {
 		if len(rs) == 0 {
 			return row{}, false
@@ -97,6 +97,18 @@ func (b *bench) happen(rt *rapid.T) {
 			s.DesiredCount = rapid.IntRange(0, 4).Draw(rt, "desired")
 			s.MinimumHealthy, s.Maximum = bounds(rt)
 		})
+	case 13:
+		if r, ok := pick(going); ok {
+			until := b.clock.Add(time.Duration(rapid.IntRange(0, 5000).Draw(rt, "protected")) * time.Millisecond)
+			b.update(func(tx *store.WriteTx) error {
+				o, err := state.Tasks.Get(tx, r.Key())
+				if err == nil {
+					o.Val.ProtectedUntil = until
+					err = state.Tasks.Put(tx, &o)
+				}
+				return err
+			})
+		}
 	case 12:
 		id := b.primary()
 		b.change(func(s *state.Service) {
@@ -131,6 +143,12 @@ func (b *bench) checked() {
 		}
 		if was, is := activeIn(before), activeIn(after); is > was && is > upper {
 			b.t.Fatalf("active %d → %d, above the upper bound %d\n%s", was, is, upper, strings.Join(b.events(), "\n"))
+		}
+		for _, r := range before {
+			i := slices.IndexFunc(after, func(a row) bool { return a.ID == r.ID })
+			if r.Stop == nil && r.ProtectedUntil.After(b.clock) && r.health != "unhealthy" && i >= 0 && after[i].Stop != nil {
+				b.t.Fatalf("stopped although it is protected: %s\n%s", r.ID, strings.Join(b.events(), "\n"))
+			}
 		}
 		if b.rev() == rev && b.killed == killed {
 			return

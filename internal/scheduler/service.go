@@ -219,9 +219,20 @@ func (s *service) view() View {
 		s.lookAgain(w1)
 		s.lookAgain(w2)
 		v.Tasks = append(v.Tasks, TaskView{ID: m.task.ID, Deployment: m.task.Deployment, CreatedAt: m.task.CreatedAt,
-			Stopping: m.stopping(), Healthy: healthy, Failed: failed})
+			Stopping: m.stopping(), Healthy: healthy, Failed: failed, Protected: s.protected(m)})
 	}
 	return v
+}
+
+// protected reports whether a task is to be left alone, and notes when that ends. Who deletes the
+// service ends its tasks.
+func (s *service) protected(m member) bool {
+	left := m.task.ProtectedUntil.Sub(s.now)
+	if left <= 0 || !s.svc.Val.DeletedAt.IsZero() {
+		return false
+	}
+	s.lookAgain(left)
+	return true
 }
 
 // apply writes what the plan says.
@@ -252,6 +263,12 @@ func (s *service) apply(tx *store.WriteTx, p Plan, memory int) error {
 	s.started(started, p.Replaces)
 	if primary := s.primary(); p.Again > 0 && s.status.Deployments[primary].FailedTasks >= freeFailures {
 		s.once("throttle", primary, "is unable to consistently start tasks successfully.")
+	}
+	if p.Protected {
+		s.once("protected", s.primary(), "was unable to reach steady state because task set ("+s.primary()+") was unable to scale in. "+
+			"Reason: The number of protected tasks are more than the desired count of tasks")
+	} else {
+		delete(s.status.Noted, "protected")
 	}
 	if p.Blocked {
 		s.once("blocked", s.primary(), "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.")

@@ -212,7 +212,8 @@ type Task struct {
 	Images            map[string]string // container → digest fixed by the deployment
 	Tags              map[string]string
 	CreatedAt         time.Time
-	Stop              *Stop // nil: should run
+	Stop              *Stop     // nil: should run
+	ProtectedUntil    time.Time // until when the scheduler leaves it alone; zero or past: it doesn't
 }
 
 // Stop is why and when a task was told to stop.

@@ -13,6 +13,7 @@ func (c *Controller) environment(l life, container string) map[string]string {
 		"AWS_REGION":                    l.scope().Region,
 		"AWS_DEFAULT_REGION":            l.scope().Region,
 		"ECS_CONTAINER_METADATA_URI_V4": "http://169.254.170.2/v4/" + id,
+		"ECS_AGENT_URI":                 "http://169.254.170.2/api/" + id,
 		"ECS_CONTAINER_METADATA_URI":    "http://169.254.170.2/v3/" + id,
 	}
 	for _, name := range c.o.Endpoints {
