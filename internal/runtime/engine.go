@@ -27,6 +27,8 @@ var (
 	ErrNoImage = errors.New("image is not in the content store")
 	// ErrUnrunnable: the specification cannot be run as it is, by this image on this machine; trying again is no use.
 	ErrUnrunnable = errors.New("cannot be run")
+	// ErrNoSpace: the disk has no room for what was to be unpacked or created.
+	ErrNoSpace = errors.New("no space left on device")
 	// ErrNotFound: no such task, or no such container in it.
 	ErrNotFound = errors.New("not found")
 )

@@ -33,7 +33,7 @@ func (c *Controller) create(ctx context.Context, l life) (time.Duration, error) 
 	if errors.Is(err, runtime.ErrNoImage) {
 		return 0, c.fail(ctx, l, "", "CannotPullContainerError: "+err.Error())
 	}
-	if errors.Is(err, runtime.ErrUnrunnable) {
+	if errors.Is(err, runtime.ErrUnrunnable) || errors.Is(err, runtime.ErrNoSpace) {
 		return 0, c.fail(ctx, l, "", "CannotCreateContainerError: "+err.Error())
 	}
 	if err != nil {

@@ -36,7 +36,7 @@ func (c *Controller) pull(ctx context.Context, l life) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := c.o.Engine.Prepare(ctx, img); errors.Is(err, runtime.ErrNoImage) || errors.Is(err, runtime.ErrUnrunnable) {
+		if err := c.o.Engine.Prepare(ctx, img); errors.Is(err, runtime.ErrNoImage) || errors.Is(err, runtime.ErrUnrunnable) || errors.Is(err, runtime.ErrNoSpace) {
 			return 0, c.fail(ctx, l, *d.Name, "CannotPullContainerError: "+err.Error())
 		} else if err != nil {
 			return 0, fmt.Errorf("unpack %s: %w", ref, err)

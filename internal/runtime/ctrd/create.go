@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -53,7 +54,7 @@ func (e *Engine) Create(ctx context.Context, t runtime.TaskSpec) error {
 		return fmt.Errorf("cgroup of task %s: %w", t.ID, err)
 	}
 	if err := e.writeFiles(t); err != nil {
-		return fmt.Errorf("files of task %s: %w", t.ID, err)
+		return fmt.Errorf("files of task %s: %w", t.ID, classify(err))
 	}
 	ctx, err = holdTask(ctx, c, t.ID)
 	if err != nil {
@@ -64,7 +65,7 @@ func (e *Engine) Create(ctx context.Context, t runtime.TaskSpec) error {
 			continue
 		}
 		if err := e.createContainer(ctx, c, t, spec, entry.Containers[i].ID); err != nil {
-			return fmt.Errorf("create container %s of task %s: %w", spec.Name, t.ID, err)
+			return fmt.Errorf("create container %s of task %s: %w", spec.Name, t.ID, classify(err))
 		}
 	}
 	return nil
@@ -278,6 +279,10 @@ var unrunnable = []string{
 func classify(err error) error {
 	if err == nil || errors.Is(err, runtime.ErrUnrunnable) {
 		return err
+	}
+	// containerd and runc hand on the kernel's text alone.
+	if errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), syscall.ENOSPC.Error()) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", runtime.ErrNoSpace, err)
 	}
 	for _, w := range unrunnable {
 		if strings.Contains(err.Error(), w) {

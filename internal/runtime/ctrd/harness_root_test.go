@@ -63,11 +63,17 @@ type lab struct {
 // newLab starts one in directories of its own and checks at the end that nothing of it is left on the machine.
 func newLab(t testing.TB) *lab {
 	t.Helper()
+	return newLabIn(t, t.TempDir())
+}
+
+// newLabIn is newLab with a data directory of one's own.
+func newLabIn(t testing.TB, dir string) *lab {
+	t.Helper()
 	needsRoot(t)
 	var b [4]byte
 	rand.Read(b[:])
 	id := "t" + hex.EncodeToString(b[:])
-	l := &lab{o: Options{Dir: t.TempDir(), RunDir: "/run/lotse/" + id, ID: id, BinDir: binaries(t), Log: testLog(t)}}
+	l := &lab{o: Options{Dir: dir, RunDir: "/run/lotse/" + id, ID: id, BinDir: binaries(t), Log: testLog(t)}}
 	l.run(t)
 	t.Cleanup(func() { l.destroy(t) })
 	l.Subject = contract.Subject{

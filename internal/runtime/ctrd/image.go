@@ -78,7 +78,7 @@ func (e *Engine) unpacked(ctx context.Context, c *client.Client, i runtime.Image
 		return nil, fmt.Errorf("%w: %w", runtime.ErrNoImage, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
+		return nil, fmt.Errorf("unpack: %w", classify(err))
 	}
 	e.s.o.Log.Info("image unpacked", "image", i.Name, "digest", i.Digest, "took", time.Since(begun))
 	return img, nil

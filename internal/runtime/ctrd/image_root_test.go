@@ -3,6 +3,8 @@ package ctrd
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/lotse-project/lotse/internal/runtime"
 )
@@ -131,5 +134,39 @@ func TestImage_LivesAsLongAsItsTask(t *testing.T) {
 	_ = c.SnapshotService(snapshotter).Walk(ctx, func(context.Context, snapshots.Info) error { n++; return nil })
 	if n != 0 {
 		t.Errorf("%d snapshots left, want none", n)
+	}
+}
+
+// A full disk is told as such, and nothing is left of the attempt once there is room.
+func TestImage_FullDisk(t *testing.T) {
+	needsRoot(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	l := newLabIn(t, filepath.Join(dir, "data"))
+	filler, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 20; size > 0; { // to the last byte
+		if _, err := filler.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	filler.Close()
+	if err := l.Engine.Prepare(t.Context(), l.Image); !errors.Is(err, runtime.ErrNoSpace) {
+		t.Errorf("Prepare on a full disk: %v, want %v", err, runtime.ErrNoSpace)
+	}
+	if err := os.Remove(filler.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Engine.Prepare(t.Context(), l.Image); err != nil {
+		t.Errorf("Prepare with room again: %v", err)
 	}
 }
