@@ -1,6 +1,7 @@
 // Command lotse-plane is the data plane: what serves while the server is away. The server starts it.
 //
-//	lotse-plane lb --run DIR --snapshot FILE      the balancers' privileged half, which starts the other:
+//	lotse-plane lb --run DIR --snapshot FILE --key FILE
+//	                                              the balancers' privileged half, which starts the other:
 //	lotse-plane worker                            the one that speaks with the world
 //	lotse-plane net --snapshot FILE --socket PATH resolver and task metadata
 //
@@ -38,6 +39,7 @@ func run(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	dir := f.String("run", "", "the server's run directory")
 	snapshot := f.String("snapshot", "", "what to serve")
+	key := f.String("key", "", "what certificates' private keys are sealed with")
 	socket := f.String("socket", "", "where to be told to read it again")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
@@ -49,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return lb.RunParent(ctx, lb.ParentOptions{RunDir: *dir, SnapshotPath: *snapshot, Command: []string{self, "worker"}, Log: log})
+		return lb.RunParent(ctx, lb.ParentOptions{RunDir: *dir, SnapshotPath: *snapshot, KeyPath: *key, Command: []string{self, "worker"}, Log: log})
 	case "worker":
 		return lb.RunWorker(ctx, lb.WorkerOptions{Inherited: true, Log: log})
 	case "net":

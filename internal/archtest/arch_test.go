@@ -53,7 +53,7 @@ var rooms = map[string]room{
 	"seal":             {nil, leaf},
 	"awsauth":          {[]string{"awswire"}, "its refusals are AWS errors"},
 	"state":            {[]string{"arn", "policy", "store"}, "records and tables, and the questions about them that several services ask"},
-	"lb":               {[]string{"lbconfig"}, "the data plane knows no store: it serves while the control plane is down"},
+	"lb":               {[]string{"lbconfig", "seal"}, "the data plane knows no store: it serves while the control plane is down; certificates' keys come to it sealed"},
 	"iam":              {append([]string{"seal"}, services...), service + "; and iam seals session tokens"},
 	"vpc":              {services, service},
 	"elb":              {services, service},

@@ -196,7 +196,7 @@ func checkRedirect(r state.Redirect) *awswire.Error {
 	}
 	// Listeners speak HTTP, so the protocol HTTP changes nothing.
 	if r.Protocol != "HTTPS" && r.Host == "#{host}" && r.Port == "#{port}" && r.Path == "/#{path}" {
-		return awsError("InvalidLoadBalancerAction", "The redirect configuration is not valid because it creates a loop.")
+		return errLoop
 	}
 	return nil
 }

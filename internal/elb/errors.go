@@ -15,6 +15,7 @@ var (
 	errListenerNotFound = awsError("ListenerNotFound", "One or more listeners not found")
 	errRuleNotFound     = awsError("RuleNotFound", "One or more rules not found")
 	errGroupNotFound    = awsError("TargetGroupNotFound", "One or more target groups not found")
+	errLoop             = awsError("InvalidLoadBalancerAction", "The redirect configuration is not valid because it creates a loop.")
 	errTwoZones         = invalid("At least two subnets in two different Availability Zones must be specified")
 )
 

@@ -11,11 +11,12 @@ import (
 
 // Quotas of an account in a region. Source: ALB user guide, quotas.
 const (
-	maxBalancers = 50
-	maxListeners = 50   // of a load balancer
-	maxRules     = 100  // of a load balancer, default rules not counted
-	maxGroups    = 3000 // target groups
-	maxTargets   = 1000 // of a target group
+	maxBalancers    = 50
+	maxListeners    = 50   // of a load balancer
+	maxCertificates = 25   // of a load balancer, default ones not counted
+	maxRules        = 100  // of a load balancer, default rules not counted
+	maxGroups       = 3000 // target groups
+	maxTargets      = 1000 // of a target group
 )
 
 // DescribeAccountLimits shows the quotas.
@@ -26,6 +27,7 @@ func (s *Service) DescribeAccountLimits(_ context.Context, in *elb.DescribeAccou
 		max  int
 	}{ // by name, which the pages follow
 		{"application-load-balancers", maxBalancers},
+		{"certificates-per-application-load-balancer", maxCertificates},
 		{"condition-values-per-alb-rule", maxConditionValues},
 		{"condition-wildcards-per-alb-rule", maxWildcards},
 		{"listeners-per-application-load-balancer", maxListeners},

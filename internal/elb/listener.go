@@ -21,7 +21,7 @@ func (s *Service) CreateListener(ctx context.Context, in *elb.CreateListenerInpu
 	if err := checkProtocol(in.Protocol); err != nil {
 		return nil, err
 	}
-	if err := onlyMembers("", in, "LoadBalancerArn", "Port", "Protocol", "DefaultActions", "Tags"); err != nil {
+	if err := checkListenerMembers(in, in.MutualAuthentication, in.AlpnPolicy, "LoadBalancerArn", "Tags"); err != nil {
 		return nil, err
 	}
 	switch {
@@ -50,12 +50,15 @@ func (s *Service) CreateListener(ctx context.Context, in *elb.CreateListenerInpu
 		}
 		l := state.Listener{Scope: sc, Balancer: b.Val.Name + "/" + b.Val.ID, ID: newID(), DefaultRuleID: newID(),
 			Port: int(*in.Port), Protocol: string(in.Protocol), Default: actions, Tags: tags}
+		if err := setTLS(tx, &l, in.Certificates, in.SslPolicy); err != nil {
+			return err
+		}
 		have, err := collect(state.Listeners.List(tx, b.Key+"/"))
 		if err != nil {
 			return err
 		}
 		if i := portIndex(have, l.Port); i >= 0 {
-			if o := have[i].Val; reflect.DeepEqual(o.Default, l.Default) && hasTags(o.Tags, l.Tags) {
+			if o := have[i].Val; reflect.DeepEqual(o.Default, l.Default) && hasTags(o.Tags, l.Tags) && sameTLS(o, l) {
 				out = listenerView(o)
 				return nil
 			}
@@ -64,7 +67,7 @@ func (s *Service) CreateListener(ctx context.Context, in *elb.CreateListenerInpu
 		if len(have) >= maxListeners {
 			return awsError("TooManyListeners", "The maximum number of listeners on load balancer '%s' has been reached: %d", b.Val.ARN(), maxListeners)
 		}
-		if err := checkForwards(tx, b.Val, actions); err != nil {
+		if err := checkActions(tx, b.Val, l.Protocol, actions); err != nil {
 			return err
 		}
 		out = listenerView(l)
@@ -106,12 +109,12 @@ func (s *Service) DescribeListeners(ctx context.Context, in *elb.DescribeListene
 	return out, err
 }
 
-// ModifyListener changes a listener's port or default actions.
+// ModifyListener changes a listener's port, protocol, default certificate, security policy or default actions.
 func (s *Service) ModifyListener(ctx context.Context, in *elb.ModifyListenerInput) (*elb.ModifyListenerOutput, error) {
 	if err := checkProtocol(in.Protocol); err != nil {
 		return nil, err
 	}
-	if err := onlyMembers("", in, "ListenerArn", "Port", "Protocol", "DefaultActions"); err != nil {
+	if err := checkListenerMembers(in, in.MutualAuthentication, in.AlpnPolicy, "ListenerArn"); err != nil {
 		return nil, err
 	}
 	if in.Port != nil {
@@ -147,11 +150,17 @@ func (s *Service) ModifyListener(ctx context.Context, in *elb.ModifyListenerInpu
 			}
 			o.Val.Port = int(*in.Port)
 		}
+		if in.Protocol != "" {
+			o.Val.Protocol = string(in.Protocol)
+		}
+		if err := setTLS(tx, &o.Val, in.Certificates, in.SslPolicy); err != nil {
+			return err
+		}
 		if actions != nil {
-			if err := checkForwards(tx, b.Val, actions); err != nil {
-				return err
-			}
 			o.Val.Default = actions
+		}
+		if err := checkActions(tx, b.Val, o.Val.Protocol, o.Val.Default); err != nil {
+			return err
 		}
 		out = listenerView(o.Val)
 		return state.Listeners.Put(tx, &o)
@@ -199,10 +208,8 @@ func deleteListener(tx *store.WriteTx, o store.Object[state.Listener]) error {
 
 func checkProtocol(p types.ProtocolEnum) error {
 	switch p {
-	case "", types.ProtocolEnumHttp:
+	case "", types.ProtocolEnumHttp, types.ProtocolEnumHttps:
 		return nil
-	case types.ProtocolEnumHttps:
-		return awsError("UnsupportedProtocol", "Lotse has no certificates yet: its listeners speak HTTP, not HTTPS.")
 	}
 	return invalid("Listener protocol '%s' must be one of 'HTTPS, HTTP'", p)
 }
@@ -220,6 +227,21 @@ func portIndex(have []store.Object[state.Listener], port int) int {
 
 func duplicateListener(b state.LoadBalancer) error {
 	return awsError("DuplicateListener", "A listener already exists on this port for this load balancer '%s'", b.ARN())
+}
+
+// checkActions: what the actions name is there, and they go with the listener's protocol.
+func checkActions(tx store.Reader, b state.LoadBalancer, protocol string, actions []state.Action) error {
+	for _, a := range actions {
+		r := a.Redirect
+		// Source: ALB user guide, redirect actions: HTTPS to HTTP is the one way that there isn't.
+		if a.Type == "redirect" && protocol == "HTTPS" && r.Protocol == "HTTP" {
+			return awsError("InvalidLoadBalancerAction", "You cannot redirect requests from HTTPS to HTTP")
+		}
+		if a.Type == "redirect" && protocol == "HTTPS" && r.Host == "#{host}" && r.Port == "#{port}" && r.Path == "/#{path}" {
+			return errLoop
+		}
+	}
+	return checkForwards(tx, b, actions)
 }
 
 // checkForwards: the target groups are there, in the balancer's VPC, and no other balancer's.
@@ -250,8 +272,14 @@ func checkForwards(tx store.Reader, b state.LoadBalancer, actions []state.Action
 }
 
 func listenerView(l state.Listener) types.Listener {
-	return types.Listener{
+	v := types.Listener{
 		ListenerArn: aws.String(l.ARN()), LoadBalancerArn: aws.String(l.BalancerARN()), Port: aws.Int32(int32(l.Port)),
 		Protocol: types.ProtocolEnum(l.Protocol), DefaultActions: actionViews(l.Default),
 	}
+	if l.Protocol == "HTTPS" {
+		v.SslPolicy = aws.String(l.Policy)
+		v.Certificates = []types.Certificate{{CertificateArn: aws.String(l.Certificates[0])}} // the default alone
+		v.MutualAuthentication = &types.MutualAuthenticationAttributes{Mode: aws.String("off")}
+	}
+	return v
 }

@@ -42,7 +42,7 @@ func TestCreateListener_Refusals(t *testing.T) {
 		name, code, text string
 		in               *elb.CreateListenerInput
 	}{
-		{"HTTPS", "UnsupportedProtocol", "", in(func(i *elb.CreateListenerInput) { i.Protocol = types.ProtocolEnumHttps })},
+		{"HTTPS", "ValidationError", "A certificate must be specified for HTTPS listeners", in(func(i *elb.CreateListenerInput) { i.Protocol = types.ProtocolEnumHttps })},
 		{"TCP", "ValidationError", "Listener protocol 'TCP' must be one of 'HTTPS, HTTP'", in(func(i *elb.CreateListenerInput) { i.Protocol = types.ProtocolEnumTcp })},
 		{"no port", "ValidationError", "A listener port must be specified", in(func(i *elb.CreateListenerInput) { i.Port = nil })},
 		{"port 0", "ValidationError", "", in(func(i *elb.CreateListenerInput) { i.Port = aws.Int32(0) })},

@@ -19,6 +19,7 @@ const (
 	idleTimeoutKey = "idle_timeout.timeout_seconds"
 	protectionKey  = "deletion_protection.enabled"
 	denyIGWKey     = "ipv6.deny_all_igw_traffic"
+	http2Key       = "routing.http2.enabled"
 )
 
 // balancerAttributes are those of application load balancers, with AWS's defaults.
@@ -61,7 +62,12 @@ var balancerAttributes = []attribute[state.LoadBalancer]{
 	toggle("routing.http.x_amzn_tls_version_and_cipher_suite.enabled", func(r *state.Routing) *bool { return &r.TLSHeaders }),
 	toggle("routing.http.xff_client_port.enabled", func(r *state.Routing) *bool { return &r.ClientPort }),
 	word("routing.http.xff_header_processing.mode", func(r *state.Routing) *string { return &r.ForwardedFor }, "append", "preserve", "remove"),
-	{key: "routing.http2.enabled", value: "true"},
+	{key: http2Key, get: func(b state.LoadBalancer) string { return strconv.FormatBool(!b.NoHTTP2) },
+		set: func(b *state.LoadBalancer, v string) *awswire.Error {
+			on, err := boolean(http2Key, v)
+			b.NoHTTP2 = !on
+			return err
+		}},
 	{key: "waf.fail_open.enabled", value: "false"},
 	{key: "zonal_shift.config.enabled", value: "false"},
 }

@@ -69,7 +69,7 @@ func (s *Service) CreateRule(ctx context.Context, in *elb.CreateRuleInput) (*elb
 				return priorityInUse(r.Priority)
 			}
 		}
-		if err := checkForwards(tx, b.Val, r.Actions); err != nil {
+		if err := checkActions(tx, b.Val, l.Val.Protocol, r.Actions); err != nil {
 			return err
 		}
 		return state.Rules.Put(tx, &store.Object[state.Rule]{Key: r.Key(), Val: r})
@@ -127,7 +127,11 @@ func (s *Service) ModifyRule(ctx context.Context, in *elb.ModifyRuleInput) (*elb
 			if err != nil {
 				return err
 			}
-			if err := checkForwards(tx, b.Val, o.Val.Actions); err != nil {
+			l, err := state.Listeners.Get(tx, sc.Key(o.Val.Listener))
+			if err != nil {
+				return err
+			}
+			if err := checkActions(tx, b.Val, l.Val.Protocol, o.Val.Actions); err != nil {
 				return err
 			}
 		}

@@ -36,7 +36,8 @@ func (w *worker) apply(ctx context.Context, s *lbconfig.Snapshot) error {
 	}
 	fresh, transient := w.bindLocked(ctx, s)
 	gone := w.groupsLocked(s)
-	t := compile(s, w.groups, w.counter)
+	w.identitiesLocked(s)
+	t := compile(s, w.groups, w.identities, w.counter)
 	for _, g := range w.groups {
 		if g.conf.ARN != "" {
 			g.publishLocked()

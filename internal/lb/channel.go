@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lotse-project/lotse/internal/seal"
 )
 
 // The descriptors that a worker inherits.
@@ -45,6 +47,7 @@ func inheritedHome(l *slog.Logger) (*home, error) {
 		dir:      filepath.Join("/proc/self/fd", fmt.Sprint(homeFD)),
 		control:  control,
 		snapshot: ps.snapshot,
+		open:     ps.open,
 		serve:    ps.run,
 	}, nil
 }
@@ -72,6 +75,7 @@ type parentSockets struct {
 	conn   *net.UnixConn // nil while the parent is away
 	left   time.Time     // when conn became nil
 	came   chan struct{} // closed when conn is set
+	key    *seal.Key     // nil until a parent brought it
 	mine   map[portKey]heldSocket
 	parked map[portKey]heldSocket // from the parent, not yet asked for
 }
@@ -124,6 +128,15 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 	if hello.Op != opHello {
 		return fmt.Errorf("greeting begins with %q", hello.Op)
 	}
+	if len(hello.Key) > 0 {
+		key, err := seal.New(hello.Key)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.key = key
+		s.mu.Unlock()
+	}
 	s.call.Lock() // no request is under way with the old one
 	defer s.call.Unlock()
 	s.mu.Lock()
@@ -157,6 +170,17 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 	s.stock.wake()
 	s.log.Debug("parent is there", "held", len(s.mine), "received", len(keys))
 	return nil
+}
+
+// open is an opener.
+func (s *parentSockets) open(sealed, record string) ([]byte, error) {
+	s.mu.Lock()
+	key := s.key
+	s.mu.Unlock()
+	if key == nil {
+		return nil, errors.New("the parent has brought no key")
+	}
+	return key.Open(sealed, record)
 }
 
 // trusted: the parent is root, or as unprivileged as we are.

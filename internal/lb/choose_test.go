@@ -170,7 +170,7 @@ func TestAlgorithm_LeastOutstandingAvoidsTheBusy(t *testing.T) {
 	r.wait("tg", busy.addr, lbconfig.Healthy)
 	r.wait("tg", idle, lbconfig.Healthy)
 	done := make(chan struct{})
-	for range 2 { // at most one of them is idle's, which ends
+	for held := false; !held; { // those that go to idle end
 		go func() {
 			resp, err := noKeepAlive.Get("http://" + local(port) + "/")
 			if err == nil {
@@ -178,14 +178,17 @@ func TestAlgorithm_LeastOutstandingAvoidsTheBusy(t *testing.T) {
 			}
 			done <- struct{}{}
 		}()
+		select {
+		case <-busy.arrived:
+			held = true
+		case <-done:
+		}
 	}
-	<-busy.arrived
 	for i := range 6 {
 		if _, body := raw(t, local(port), get1("/")); body != "idle" {
 			t.Errorf("request %d went to %q", i, body)
 		}
 	}
 	close(busy.free)
-	<-done
 	<-done
 }

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -37,7 +38,10 @@ type clientConn struct {
 	peerPort uint16
 	born     time.Duration
 	owner    *conns
-	last     atomic.Int64 // clock() of the last byte
+	// session is that of TLS, under which all of this happens; nil without.
+	session *session
+	streams streams
+	last    atomic.Int64 // clock() of the last byte
 	// partial: bytes have come since the last request was handed over, so a request has begun.
 	partial atomic.Bool
 	own     atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
@@ -47,12 +51,19 @@ type clientConn struct {
 }
 
 // Read returns what has passed the screen.
-func (c *clientConn) Read(p []byte) (int, error) { return c.screen.Read(p) }
+func (c *clientConn) Read(p []byte) (int, error) {
+	if c.screen == nil {
+		return rawConn{c}.Read(p)
+	}
+	return c.screen.Read(p)
+}
 
 // arrived is what is known of the request whose handler begins.
 func (c *clientConn) arrived() *arrival {
-	if a := c.screen.arrived(); a != nil {
-		return a
+	if c.screen != nil {
+		if a := c.screen.arrived(); a != nil {
+			return a
+		}
 	}
 	return &arrival{}
 }
@@ -65,7 +76,7 @@ func (r rawConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.touch()
-		if c.active.Load() == nil {
+		if c.active.Load() == nil && !c.multiplexed() {
 			c.partial.Store(true)
 		}
 	}
@@ -74,7 +85,7 @@ func (r rawConn) Read(p []byte) (int, error) {
 
 func (c *clientConn) Write(p []byte) (int, error) {
 	c.touch()
-	if c.active.Load() == nil { // no handler is running, so net/http itself is complaining
+	if c.active.Load() == nil && !c.multiplexed() { // no handler is running, so net/http itself is complaining
 		if status := complaint(p); status != 0 {
 			if _, err := c.Conn.Write([]byte(rawReply(status))); err != nil {
 				return 0, err
@@ -102,8 +113,11 @@ func (c *clientConn) Close() error {
 
 // CloseWrite lets net/http send FIN first and linger, so that an early answer is not lost in a reset.
 func (c *clientConn) CloseWrite() error {
-	if t, ok := c.Conn.(*net.TCPConn); ok {
+	switch t := c.Conn.(type) {
+	case *net.TCPConn:
 		return t.CloseWrite()
+	case *tls.Conn:
+		return errors.Join(t.CloseWrite(), t.NetConn().(*handshaking).CloseWrite())
 	}
 	return nil
 }
@@ -115,6 +129,10 @@ const abortTime = time.Second
 
 // begin and end enclose the handler of a request.
 func (c *clientConn) begin(x *exchange) {
+	if c.multiplexed() {
+		c.streams.add(x)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.active.Store(x)
@@ -123,6 +141,10 @@ func (c *clientConn) begin(x *exchange) {
 
 func (c *clientConn) end(x *exchange) {
 	c.touch()
+	if c.multiplexed() {
+		c.streams.remove(x)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.active.Store(nil)
@@ -138,6 +160,10 @@ func (c *clientConn) end(x *exchange) {
 // it. The handler may be waiting for the client to send, or to receive: so reading ends, and writing soon. Again is
 // harmless.
 func (c *clientConn) abort(x *exchange, cause error) {
+	if c.multiplexed() {
+		c.streams.abort(x, cause)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.active.Load() != x {
@@ -184,8 +210,15 @@ type conns struct {
 func newConns() *conns { return &conns{all: map[*clientConn]struct{}{}} }
 
 func (cs *conns) add(c net.Conn, key portKey, peer netip.AddrPort) *clientConn {
-	cc := &clientConn{Conn: c, key: key, peer: peer.Addr().Unmap(), peerPort: peer.Port(), born: clock(), owner: cs}
-	cc.screen = &screen{src: rawConn{cc}}
+	return cs.addSecured(c, key, peer, nil)
+}
+
+// addSecured is add for a connection within TLS.
+func (cs *conns) addSecured(c net.Conn, key portKey, peer netip.AddrPort, s *session) *clientConn {
+	cc := &clientConn{Conn: c, key: key, peer: peer.Addr().Unmap(), peerPort: peer.Port(), born: clock(), owner: cs, session: s}
+	if !cc.multiplexed() {
+		cc.screen = &screen{src: rawConn{cc}}
+	}
 	cc.touch()
 	cs.mu.Lock()
 	cs.all[cc] = struct{}{}
@@ -215,6 +248,10 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 	now := clock()
 	for _, c := range cs.list() {
 		d := idle(c.key)
+		if c.multiplexed() {
+			c.streams.sweep(d)
+			continue
+		}
 		if d <= 0 || now-time.Duration(c.last.Load()) <= d {
 			continue
 		}
@@ -236,10 +273,23 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 func (cs *conns) cut(m *member) {
 	m.cut.Store(true)
 	for _, c := range cs.list() {
-		if x := c.active.Load(); x != nil && x.member.Load() == m {
-			c.abort(x, errDrainEnd)
+		for _, x := range c.exchanges() {
+			if x.member.Load() == m {
+				c.abort(x, errDrainEnd)
+			}
 		}
 	}
+}
+
+// exchanges are those that are going on.
+func (c *clientConn) exchanges() []*exchange {
+	if c.multiplexed() {
+		return c.streams.list()
+	}
+	if x := c.active.Load(); x != nil {
+		return []*exchange{x}
+	}
+	return nil
 }
 
 type connKey struct{}

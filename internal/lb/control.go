@@ -86,7 +86,7 @@ func (w *worker) status() lbconfig.Status {
 	for key, uses := range portKeys(w.snap) {
 		for _, u := range uses {
 			l := lbconfig.ListenerStatus{Balancer: u.balancer.ARN, Listener: u.listener.ARN, Addr: key.Addr.String()}
-			if err := w.portErrs[key]; err != nil {
+			if err := cmp.Or(w.portErrs[key], w.tlsErrs[u.listener.ARN]); err != nil {
 				l.Error = err.Error()
 			}
 			st.Listeners = append(st.Listeners, l)

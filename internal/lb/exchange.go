@@ -26,8 +26,10 @@ type exchange struct {
 	// What the target is asked: the Host value, and path and query.
 	host, url string
 	cancel    context.CancelCauseFunc
-	aborted   bool                        // by conn.abort; belongs to conn.mu
+	aborted   bool                        // by conn.abort; belongs to conn.mu, or to that of its streams
 	body      atomic.Pointer[requestBody] // nil without a body
+	control   *http.ResponseController    // with HTTP/2
+	last      atomic.Int64                // clock() of the last byte either way; with HTTP/2
 
 	started  time.Time
 	trace    string // X-Amzn-Trace-Id for the target
@@ -117,6 +119,7 @@ func (x *exchange) failure(ctx context.Context, err error) int {
 // requestBody notes how far the client came with its body.
 type requestBody struct {
 	io.Reader
+	x      *exchange
 	begun  atomic.Bool // reading began
 	done   atomic.Bool // read to the end
 	broken atomic.Bool // the client sent something that is no body, or ended early
@@ -128,6 +131,9 @@ func (b *requestBody) Close() error { return nil }
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.begun.Store(true)
 	n, err := b.Reader.Read(p)
+	if n > 0 && b.x.control != nil {
+		b.x.touch()
+	}
 	switch {
 	case err == io.EOF:
 		b.done.Store(true)
@@ -160,8 +166,18 @@ func (a *answer) WriteHeader(status int) {
 
 // Hijack takes the connection for another protocol.
 func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if a.x.conn.screen == nil {
+		return nil, nil, http.ErrNotSupported
+	}
 	a.x.conn.screen.tunnel.Store(true)
 	return http.NewResponseController(a.ResponseWriter).Hijack()
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.x.control != nil {
+		a.x.touch()
+	}
+	return a.ResponseWriter.Write(p)
 }
 
 // Unwrap is for http.ResponseController.

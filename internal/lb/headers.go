@@ -74,7 +74,7 @@ func setForwarded(out, in http.Header, c *clientConn, port uint16, r lbconfig.Ro
 		}
 		out.Set("X-Forwarded-For", client)
 	}
-	out.Set("X-Forwarded-Proto", "http")
+	out.Set("X-Forwarded-Proto", c.scheme())
 	out.Set("X-Forwarded-Port", strconv.Itoa(int(port)))
 }
 
@@ -118,8 +118,8 @@ func forwardedHost(host string, port uint16, fallback string) string {
 	switch {
 	case bare == host && port != 80 && port != 443:
 		return host + ":" + strconv.Itoa(int(port))
-	case bare != host && port == 80:
-		return strings.TrimSuffix(host, ":80")
+	case bare != host && (port == 80 || port == 443):
+		return strings.TrimSuffix(host, ":"+strconv.Itoa(int(port)))
 	}
 	return host
 }

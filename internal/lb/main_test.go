@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	case "parent":
 		dir := os.Getenv("LB_TEST_DIR")
 		must(RunParent(ctx, ParentOptions{RunDir: dir, SnapshotPath: filepath.Join(dir, "snapshot.json"),
-			Command: []string{os.Args[0]}, Env: workerRole(), Log: testLog()}))
+			KeyPath: filepath.Join(dir, "key"), Command: []string{os.Args[0]}, Env: workerRole(), Log: testLog()}))
 	case "inside":
 		must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 		must(loopbackUp())

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lotse-project/lotse/internal/seal"
 )
 
 // What the parent keeps in the run directory, beside ControlSocket.
@@ -33,6 +35,9 @@ type ParentOptions struct {
 	RunDir string
 	// SnapshotPath is where the control plane saves snapshots. The worker gets only what it names.
 	SnapshotPath string
+	// KeyPath is the file of the key that the certificates' private keys are sealed with. The worker gets the key, over
+	// the socket between them, and not the file. "", or a file that isn't there: there are no certificates.
+	KeyPath string
 	// Command starts the worker: a path and arguments, with which the process calls RunWorker, Inherited. The worker's
 	// user must be allowed to execute the file, but not to reach it.
 	Command []string
@@ -251,7 +256,11 @@ func (p *parent) meet(ctx context.Context, w *process) (*encounter, error) {
 // greet is the parent's side of parentSockets.greet.
 func (p *parent) greet(e *encounter) (err error) {
 	e.conn.SetDeadline(time.Now().Add(answerWithin))
-	if err = send(e.conn, message{Op: opHello, Protocol: protocol}); err != nil {
+	key, err := p.key()
+	if err != nil { // the listeners without TLS must not wait for it
+		p.log.Error("listeners with certificates can't serve", "err", err)
+	}
+	if err = send(e.conn, message{Op: opHello, Protocol: protocol, Key: key}); err != nil {
 		return err
 	}
 	if e.keys, e.fds, e.pid, err = receiveHeld(e.conn); err != nil {
@@ -272,6 +281,17 @@ func (p *parent) greet(e *encounter) (err error) {
 		return err
 	}
 	return e.conn.SetDeadline(time.Time{})
+}
+
+func (p *parent) key() ([]byte, error) {
+	if p.o.KeyPath == "" {
+		return nil, nil
+	}
+	key, err := seal.ReadKey(p.o.KeyPath)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return key, err
 }
 
 // closeAfter closes the connection when ctx or the worker ends, unless the returned function is called first. (That the

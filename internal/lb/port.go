@@ -19,6 +19,7 @@ type port struct {
 	key   portKey
 	ns    uint64 // number of its namespace
 	conns *conns
+	tls   *terminator
 	entry func(portKey) *entry
 
 	// What the socket's filter admits, once filtered is set. Belongs to the worker's mutex.
@@ -32,11 +33,11 @@ type port struct {
 }
 
 func newPort(ln net.Listener, key portKey, ns uint64, p *proxy) *port {
-	return &port{Listener: ln, key: key, ns: ns, conns: p.conns, held: &p.held, closed: make(chan struct{}),
-		entry: func(k portKey) *entry { return p.table.Load().ports[k] }}
+	return &port{Listener: ln, key: key, ns: ns, conns: p.conns, tls: p.tls, held: &p.held, closed: make(chan struct{}),
+		entry: p.entryAt}
 }
 
-// Accept waits for a client that is admitted.
+// Accept waits for a client that is admitted. Those that speak TLS go another way: see terminator.
 func (p *port) Accept() (net.Conn, error) {
 	for {
 		c, err := p.Listener.Accept()
@@ -49,8 +50,13 @@ func (p *port) Accept() (net.Conn, error) {
 			continue
 		}
 		peer := tcp.AddrPort().Addr().Unmap()
-		if e := p.entry(p.key); e != nil && e.judge && e.listener != nil && !e.listener.admits(peer) {
+		e := p.entry(p.key)
+		if e != nil && e.judge && e.listener != nil && !e.listener.admits(peer) {
 			p.hold(c)
+			continue
+		}
+		if e != nil && e.listener != nil && e.listener.tls != nil {
+			go p.tls.take(c, p.key, tcp.AddrPort()) // ends in time, or with the connection
 			continue
 		}
 		return p.conns.add(c, p.key, tcp.AddrPort()), nil

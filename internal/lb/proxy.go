@@ -27,6 +27,7 @@ const maxHeld = 1024
 type proxy struct {
 	table    atomic.Pointer[table]
 	conns    *conns
+	tls      *terminator
 	trace    ring
 	held     atomic.Int64
 	retiring atomic.Bool // answers end their connections
@@ -38,6 +39,7 @@ type proxy struct {
 func newProxy(l *slog.Logger) *proxy {
 	p := &proxy{conns: newConns(), jar: randomJar(), log: l}
 	p.table.Store(&table{})
+	p.tls = newTerminator(p.conns, p.entryAt)
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:        p.rewrite,
 		Transport:      roundTripper{},
@@ -50,11 +52,18 @@ func newProxy(l *slog.Logger) *proxy {
 	return p
 }
 
+// entryAt is what answers at a bound address, nil when its listener has gone.
+func (p *proxy) entryAt(k portKey) *entry { return p.table.Load().ports[k] }
+
 // ServeHTTP serves one request: listener, rule, action.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x := &exchange{conn: connOf(ctx), cancel: cancel, started: time.Now(), slot: p.trace.reserve()}
 	x.arrival = x.conn.arrived()
+	if x.conn.multiplexed() {
+		x.control = http.NewResponseController(w)
+		x.touch()
+	}
 	x.conn.begin(x)
 	defer func() {
 		x.finish(r)
@@ -64,7 +73,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.url = x.arrival.url(r); x.arrival.refuse != 0 { // what net/http has is a stand-in
 		r.Method, r.Host = x.arrival.method, x.arrival.host
 	}
-	a := &answer{ResponseWriter: w, x: x, close: p.retiring.Load()}
+	a := &answer{ResponseWriter: w, x: x, close: p.retiring.Load() || x.conn.streams.worn()}
 	p.serve(a, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)), x)
 }
 
@@ -97,7 +106,7 @@ func (p *proxy) serve(w *answer, r *http.Request, x *exchange) {
 			replyFixed(w, x.rule.act.Fixed)
 			return
 		case lbconfig.RedirectTo:
-			replyRedirect(w, r.Host, x.url, x.entry.port, x.rule.act.Redirect)
+			replyRedirect(w, r.Host, x.url, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
 			return
 		}
 		if !x.rewrite(r) {
@@ -150,7 +159,7 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, x *exchange) {
 		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 			w.WriteHeader(http.StatusContinue)
 		}
-		b := &requestBody{Reader: r.Body}
+		b := &requestBody{Reader: r.Body, x: x}
 		r.Body = b
 		x.body.Store(b)
 		if cause := context.Cause(r.Context()); cause != nil {
@@ -178,6 +187,9 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 		}
 	}
 	setForwarded(out, in, x.conn, x.entry.port, b.Routing)
+	if b.Routing.TLSHeaders {
+		x.conn.session.tell(out)
+	}
 	out.Set("X-Amzn-Trace-Id", x.trace)
 	out.Del("Expect") // answered already
 	if b.Routing.DropInvalidHeaders {

@@ -56,7 +56,7 @@ func reply(w http.ResponseWriter, status int, contentType, body string) {
 	if h.Get("Connection") == "" {
 		h.Set("Connection", "keep-alive")
 	}
-	if a, ok := w.(*answer); ok && reasons[status] != http.StatusText(status) {
+	if a, ok := w.(*answer); ok && !a.x.conn.multiplexed() && reasons[status] != http.StatusText(status) {
 		a.x.conn.own.Store(int32(status))
 	}
 	w.WriteHeader(status)
@@ -93,9 +93,9 @@ func replyFixed(w http.ResponseWriter, f lbconfig.Fixed) {
 }
 
 // replyRedirect fills in the template with the request's own parts. The port is always written.
-func replyRedirect(w http.ResponseWriter, host, url string, port uint16, d lbconfig.Redirect) int {
+func replyRedirect(w http.ResponseWriter, host, url, scheme string, port uint16, d lbconfig.Redirect) int {
 	path, query, _ := strings.Cut(url, "?")
-	parts := strings.NewReplacer("#{protocol}", "http", "#{host}", hostOnly(host), "#{port}", strconv.Itoa(int(port)),
+	parts := strings.NewReplacer("#{protocol}", scheme, "#{host}", hostOnly(host), "#{port}", strconv.Itoa(int(port)),
 		"#{path}", strings.TrimPrefix(path, "/"), "#{query}", query)
 	fill := func(template, fallback string) string {
 		if template == "" {

@@ -48,7 +48,7 @@ func (r *rig) start() {
 	done := make(chan error, 1)
 	go func() {
 		done <- RunWorker(ctx, WorkerOptions{RunDir: r.dir, SnapshotPath: filepath.Join(r.dir, "snapshot.json"),
-			StopTimeout: time.Second, Log: testLog()})
+			KeyPath: filepath.Join(r.dir, "key"), StopTimeout: time.Second, Log: testLog()})
 	}()
 	r.client = lbconfig.NewClient(filepath.Join(r.dir, ControlSocket))
 	r.stop = func() {

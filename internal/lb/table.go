@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type listener struct {
 	balancer *lbconfig.Balancer
 	rules    []rule
 	requests *counters
+	tls      *tls.Config // nil: plain HTTP
 }
 
 // admits says whether a client may reach the listener through a judged address.
@@ -94,7 +96,7 @@ type portUse struct {
 	judge    bool
 }
 
-// frontListener is the one that a balancer's front speaks for: that on port 80, else the lowest.
+// frontListener is the one that a balancer's front speaks for: that on port 80, else the lowest without TLS.
 func frontListener(b *lbconfig.Balancer) *lbconfig.Listener {
 	if b.Front == "" {
 		return nil
@@ -102,6 +104,9 @@ func frontListener(b *lbconfig.Balancer) *lbconfig.Listener {
 	var best *lbconfig.Listener
 	for i := range b.Listeners {
 		l := &b.Listeners[i]
+		if l.TLS != nil { // the front has no certificates
+			continue
+		}
 		if best == nil || l.Port == 80 || l.Port < best.Port && best.Port != 80 {
 			best = l
 		}
@@ -109,8 +114,8 @@ func frontListener(b *lbconfig.Balancer) *lbconfig.Listener {
 	return best
 }
 
-// compile builds the table. groups are the living groups by ARN; counts the living counters by listener ARN.
-func compile(s *lbconfig.Snapshot, groups map[string]*group, counts func(listenerARN string) *counters) *table {
+// compile builds the table. groups are the living groups by ARN, ids the certificates; counts the living counters by listener ARN.
+func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*identity, counts func(listenerARN string) *counters) *table {
 	t := &table{rev: s.Rev, ports: map[portKey]*entry{}, dials: dialKeys(s)}
 	compiled := map[*lbconfig.Listener]*listener{}
 	for key, uses := range portKeys(s) {
@@ -118,7 +123,7 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, counts func(listene
 		for _, u := range uses {
 			l := compiled[u.listener]
 			if l == nil {
-				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN)}
+				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN), tlsConfig(u.listener.TLS, ids)}
 				compiled[u.listener] = l
 			}
 			e.idle = max(e.idle, u.balancer.Idle())

@@ -46,6 +46,7 @@ type message struct {
 	Have     uint64    `json:",omitempty"` // number of a namespace
 	Dial     dialKey   `json:",omitzero"`
 	N        int       `json:",omitempty"`
+	Key      []byte    `json:",omitempty"` // in hello: opens the private keys of certificates; the parent reads it, and no one else
 
 	NS        uint64 `json:",omitempty"` // number of the namespace of the sockets in the reply
 	Error     string `json:",omitempty"`

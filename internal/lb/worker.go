@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lotse-project/lotse/internal/lbconfig"
+	"github.com/lotse-project/lotse/internal/seal"
 )
 
 // ControlSocket is the worker's control socket in the run directory.
@@ -34,6 +35,8 @@ type WorkerOptions struct {
 	RunDir string
 	// SnapshotPath is read at start; it may be missing.
 	SnapshotPath string
+	// KeyPath is the file of the key that private keys are sealed with. "": there are none.
+	KeyPath string
 	// StopTimeout is how long open requests may go on after ctx ends. 0 is 10 s.
 	StopTimeout time.Duration
 	Log         *slog.Logger // nil: slog.Default()
@@ -62,6 +65,7 @@ type home struct {
 	dir      string // of the memory file
 	control  net.Listener
 	snapshot func(context.Context) (io.ReadCloser, error) // fs.ErrNotExist without one
+	open     opener                                       // of private keys; nil: there are none
 	serve    func(context.Context)                        // what has to run beside, nil for nothing
 }
 
@@ -77,42 +81,61 @@ func newHome(o WorkerOptions) (*home, error) {
 	if err != nil {
 		return nil, err
 	}
-	open := func(context.Context) (io.ReadCloser, error) { return os.Open(o.SnapshotPath) }
-	return &home{sockets: ownSockets{}, dir: o.RunDir, control: ln, snapshot: open}, nil
+	h := &home{sockets: ownSockets{}, dir: o.RunDir, control: ln,
+		snapshot: func(context.Context) (io.ReadCloser, error) { return os.Open(o.SnapshotPath) }}
+	if o.KeyPath != "" {
+		key, err := seal.Open(o.KeyPath)
+		if err != nil {
+			ln.Close()
+			return nil, err
+		}
+		h.open = key.Open
+	}
+	return h, nil
 }
 
 // worker applies snapshots and serves by them.
 type worker struct {
-	home   *home
-	log    *slog.Logger
-	proxy  *proxy
-	server *http.Server
-	hub    *hub
-	tasks  sync.WaitGroup // probes and accept loops
+	home      *home
+	log       *slog.Logger
+	proxy     *proxy
+	server    *http.Server
+	multiplex *multiplexer
+	hub       *hub
+	tasks     sync.WaitGroup // probes and accept loops
 
-	mu       sync.Mutex
-	stopped  bool
-	snap     *lbconfig.Snapshot // nil before the first
-	groups   map[string]*group  // by ARN
-	ports    map[portKey]*port
-	portErrs map[portKey]error
-	counts   map[string]*counters // by listener ARN
-	memory   map[memberKey]remembered
-	saved    []remembered // what the memory file says
-	again    *time.Timer  // binds again what time may have healed
+	mu         sync.Mutex
+	stopped    bool
+	snap       *lbconfig.Snapshot // nil before the first
+	groups     map[string]*group  // by ARN
+	ports      map[portKey]*port
+	portErrs   map[portKey]error
+	tlsErrs    map[string]error     // by listener ARN
+	identities map[string]*identity // by ARN
+	counts     map[string]*counters // by listener ARN
+	memory     map[memberKey]remembered
+	saved      []remembered // what the memory file says
+	again      *time.Timer  // binds again what time may have healed
 }
 
 func newWorker(h *home, l *slog.Logger) *worker {
 	w := &worker{home: h, log: l, proxy: newProxy(l), hub: newHub(), groups: map[string]*group{},
-		ports: map[portKey]*port{}, portErrs: map[portKey]error{}, counts: map[string]*counters{}}
-	w.server = &http.Server{
-		Handler:                      w.proxy,
+		ports: map[portKey]*port{}, portErrs: map[portKey]error{}, tlsErrs: map[string]error{}, counts: map[string]*counters{}}
+	w.server = newServer(w.proxy)
+	w.multiplex = &multiplexer{proxy: w.proxy, servers: map[time.Duration]*h2server{}}
+	w.proxy.tls.http2 = w.multiplex.at
+	return w
+}
+
+// newServer is net/http's, for connections of this balancer's.
+func newServer(p *proxy) *http.Server {
+	return &http.Server{
+		Handler:                      p,
 		MaxHeaderBytes:               maxRequestLine + maxHeaders - 4096, // net/http adds as much
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     log.New(io.Discard, "", 0),
 		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
-	return w
 }
 
 func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
@@ -140,6 +163,7 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 			w.log.Error("snapshot not loaded", "err", err)
 		}
 	})
+	w.tasks.Go(func() { w.server.Serve(w.proxy.tls.http1) })
 	control := w.controlServer()
 	beside.Go(func() { control.Serve(w.home.control) })
 	<-ctx.Done()
@@ -182,7 +206,10 @@ func (w *worker) stop(timeout time.Duration) {
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	var beside sync.WaitGroup
+	beside.Go(func() { w.multiplex.stop(ctx) })
 	w.server.Shutdown(ctx)
+	beside.Wait()
 	for _, c := range w.proxy.conns.list() { // tunnels, and what did not finish
 		c.Close()
 	}

@@ -50,6 +50,8 @@ type Snapshot struct {
 	Rev       int64
 	Balancers []Balancer
 	Groups    []TargetGroup
+	// Certificates are those of the listeners that speak TLS.
+	Certificates []Certificate `json:",omitempty"`
 }
 
 // Balancer is one load balancer.
@@ -105,6 +107,7 @@ type Allow struct {
 type Listener struct {
 	ARN   string
 	Port  uint16
+	TLS   *TLS   `json:",omitempty"` // nil: it speaks plain HTTP
 	Rules []Rule // by priority; the last has no conditions: the default
 }
 

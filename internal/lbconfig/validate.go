@@ -12,12 +12,15 @@ import (
 
 // Validate says what is wrong with the snapshot, all of it.
 func (s *Snapshot) Validate() error {
-	v := validator{groups: map[string]bool{}, seen: map[string]bool{}}
+	v := validator{groups: map[string]bool{}, certificates: map[string]bool{}, seen: map[string]bool{}}
 	if s.Rev < 1 {
 		v.bad("snapshot", "Rev %d: must be at least 1", s.Rev)
 	}
 	for i := range s.Groups {
 		v.group(&s.Groups[i])
+	}
+	for i := range s.Certificates {
+		v.certificate(&s.Certificates[i])
 	}
 	for i := range s.Balancers {
 		v.balancer(&s.Balancers[i])
@@ -28,9 +31,10 @@ func (s *Snapshot) Validate() error {
 // Private
 
 type validator struct {
-	groups map[string]bool // ARNs
-	seen   map[string]bool // ARNs of everything, to find doubles
-	errs   []error
+	groups       map[string]bool // ARNs
+	certificates map[string]bool // ARNs
+	seen         map[string]bool // ARNs of everything, to find doubles
+	errs         []error
 }
 
 func (v *validator) bad(what, format string, args ...any) {
@@ -167,6 +171,7 @@ func (v *validator) balancer(b *Balancer) {
 
 func (v *validator) listener(l *Listener) {
 	v.arn(l.ARN)
+	v.tls(l.ARN, l.TLS)
 	if n := len(l.Rules); n == 0 || len(l.Rules[n-1].Conditions) != 0 {
 		v.bad(l.ARN, "its last rule must be the default, without conditions")
 	}

@@ -14,13 +14,23 @@ import (
 // Open reads the key in the file path, which it makes (mode 0600) when there is none. Its directory must exist. A file
 // that others may read is refused, and so is one that doesn't hold a key: to make a new one would lose all that was sealed.
 func Open(path string) (*Key, error) {
-	text, err := os.ReadFile(path)
+	key, err := ReadKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := create(path); err != nil {
 			return nil, fmt.Errorf("make the key file %s: %w", path, err)
 		}
-		text, err = os.ReadFile(path)
+		key, err = ReadKey(path)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return New(key)
+}
+
+// ReadKey is the key in the file path, for New, in this process or in one that it trusts with it. As Open refuses files,
+// it does; one that isn't there is fs.ErrNotExist.
+func ReadKey(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w", err)
 	}
@@ -35,7 +45,7 @@ func Open(path string) (*Key, error) {
 	if err != nil || len(key) != KeySize {
 		return nil, fmt.Errorf("the key file %s holds no key (%d bytes in base64): put the one back that was there; without it what was sealed stays sealed", path, KeySize)
 	}
-	return New(key)
+	return key, nil
 }
 
 // Private

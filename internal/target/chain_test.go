@@ -72,7 +72,8 @@ func newChain(t *testing.T) *chain {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- lb.RunWorker(ctx, lb.WorkerOptions{RunDir: c.dir, SnapshotPath: filepath.Join(c.dir, "snapshot.json"), StopTimeout: time.Second, Log: quiet})
+		done <- lb.RunWorker(ctx, lb.WorkerOptions{RunDir: c.dir, SnapshotPath: filepath.Join(c.dir, "snapshot.json"), KeyPath: filepath.Join(c.dir, "balancer-key"),
+			StopTimeout: time.Second, Log: quiet})
 	}()
 	c.client = lbconfig.NewClient(filepath.Join(c.dir, lb.ControlSocket))
 	t.Cleanup(func() {

@@ -11,8 +11,9 @@ import (
 
 // records is everything that a snapshot is made of, of all accounts and regions.
 type records struct {
-	balancers []balancer
-	groups    []group
+	balancers    []balancer
+	groups       []group
+	certificates map[string]state.Certificate // by ARN
 }
 
 // balancer is a load balancer with what belongs to it.
@@ -75,6 +76,13 @@ func load(tx store.Reader) (records, error) {
 			return r, err
 		}
 		r.groups = append(r.groups, group{o.Val, targets})
+	}
+	r.certificates = map[string]state.Certificate{}
+	for o, err := range state.Certificates.List(tx, "") {
+		if err != nil {
+			return r, err
+		}
+		r.certificates[o.Val.ARN()] = o.Val
 	}
 	// A balancer without an address can serve nothing yet.
 	r.balancers = slices.DeleteFunc(r.balancers, func(b balancer) bool { return len(b.interfaces) == 0 })

@@ -47,10 +47,17 @@ func snapshot(r records, o settings) lbconfig.Snapshot {
 			out.Public = appendAddr(out.Public, e.Public)
 		}
 		for _, l := range b.listeners {
-			out.Listeners = append(out.Listeners, lbconfig.Listener{ARN: l.ARN(), Port: uint16(l.Port), Rules: rules(l, groups)})
+			x := lbconfig.Listener{ARN: l.ARN(), Port: uint16(l.Port), Rules: rules(l, groups)}
+			if l.Protocol == "HTTPS" {
+				if x.TLS = terminate(l.Listener, b.LoadBalancer, r.certificates); x.TLS == nil {
+					continue
+				}
+			}
+			out.Listeners = append(out.Listeners, x)
 		}
 		s.Balancers = append(s.Balancers, out)
 	}
+	s.Certificates = certificates(s.Balancers, r.certificates)
 	return s
 }
 

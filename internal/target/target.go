@@ -83,7 +83,7 @@ func New(o Options) *Controller {
 func (c *Controller) Changed(kind, key string) {
 	switch kind {
 	case state.LoadBalancers.Kind(), state.Listeners.Kind(), state.Rules.Kind(), state.TargetGroups.Kind(), state.Targets.Kind(),
-		state.NetworkInterfaces.Kind(), state.SecurityGroups.Kind():
+		state.Certificates.Kind(), state.NetworkInterfaces.Kind(), state.SecurityGroups.Kind():
 		c.wake()
 	}
 }
