@@ -190,6 +190,15 @@ func (b *bench) ran(key, lastStatus string) {
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
+		if lastStatus == "STOPPED" {
+			t, err := state.Tasks.Get(tx, key)
+			if err != nil {
+				return err
+			}
+			if err := state.ReleaseTask(tx, t.Val); err != nil {
+				return err
+			}
+		}
 		o.Key, o.Val.LastStatus = key, lastStatus
 		o.Val.Version++
 		return state.TaskStatuses.Put(tx, &o)
@@ -203,7 +212,8 @@ func (b *bench) serviceTask(id, deployment, lastStatus string) state.Task {
 		Deployment: deployment, StartedBy: deployment, CPU: 256, Memory: 512, LaunchType: "FARGATE", Network: state.AwsvpcConfiguration{Subnets: b.subnets}}
 	b.update(func(tx *store.WriteTx) error {
 		t.CreatedAt = tx.Now()
-		return state.Tasks.Put(tx, &store.Object[state.Task]{Key: t.Key(), Val: t})
+		_, err := state.AddTask(tx, t, 0)
+		return err
 	})
 	b.ran(t.Key(), lastStatus)
 	return t

@@ -3,7 +3,6 @@ package ecs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -29,6 +28,10 @@ func (s *Service) ListServiceDeployments(ctx context.Context, in *ecs.ListServic
 		if err != nil {
 			return err
 		}
+		o, err := observe(tx, svc.Val)
+		if err != nil {
+			return err
+		}
 		for d, err := range state.Deployments.List(tx, svc.Key+"/") {
 			if err != nil {
 				return err
@@ -36,7 +39,7 @@ func (s *Service) ListServiceDeployments(ctx context.Context, in *ecs.ListServic
 			if d.Val.RollbackOf != "" {
 				continue // a part of the deployment that it rolls back
 			}
-			v, err := serviceDeploymentView(tx, svc.Val, d.Val)
+			v, err := o.serviceDeploymentView(tx, d.Val)
 			if err != nil {
 				return err
 			}
@@ -81,7 +84,11 @@ func (s *Service) DescribeServiceDeployments(ctx context.Context, in *ecs.Descri
 		return eachDeployment(tx, scope(ctx), "service-deployment", in.ServiceDeploymentArns,
 			func(d state.Deployment) string { return d.ARNID },
 			func(svc state.Service, d state.Deployment) error {
-				v, err := serviceDeploymentView(tx, svc, d)
+				o, err := observe(tx, svc)
+				if err != nil {
+					return err
+				}
+				v, err := o.serviceDeploymentView(tx, d)
 				out.ServiceDeployments = append(out.ServiceDeployments, v)
 				return err
 			},
@@ -103,7 +110,11 @@ func (s *Service) DescribeServiceRevisions(ctx context.Context, in *ecs.Describe
 		return eachDeployment(tx, scope(ctx), "service-revision", in.ServiceRevisionArns,
 			func(d state.Deployment) string { return d.RevisionID },
 			func(svc state.Service, d state.Deployment) error {
-				st, err := deploymentStatus(tx, svc, d)
+				o, err := observe(tx, svc)
+				if err != nil {
+					return err
+				}
+				st, err := o.deployment(tx, d)
 				if err != nil {
 					return err
 				}
@@ -166,42 +177,27 @@ func usable(tx store.Reader, svc state.Service, given *string) (types.TaskDefini
 
 // putDeployment stores d as the service's newest.
 func putDeployment(tx *store.WriteTx, svc *state.Service, d state.Deployment) error {
-	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
-		if err != nil {
-			return err
-		}
-		if st, err := deploymentStatus(tx, *svc, o.Val); err != nil {
-			return err
-		} else if !st.Gone {
-			d.Source = append(d.Source, o.Val.RevisionID)
-		}
+	st, err := state.ServiceStatuses.Get(tx, svc.Key())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	live, err := state.LiveDeployments(tx, *svc, st.Val)
+	if err != nil {
+		return err
+	}
+	for _, old := range live {
+		d.Source = append(d.Source, old.RevisionID)
 	}
 	svc.Sequence++
 	d.Sequence, d.ID, d.ARNID, d.RevisionID = svc.Sequence, "ecs-svc/"+randomDigits(), randomWord(), randomDigits()
-	o := store.Object[state.Deployment]{Key: deploymentKey(*svc, svc.Sequence), Val: d}
+	o := store.Object[state.Deployment]{Key: state.DeploymentKey(svc.Key(), svc.Sequence), Val: d}
 	return state.Deployments.Put(tx, &o)
-}
-
-func deploymentKey(svc state.Service, sequence int) string {
-	return svc.Key() + fmt.Sprintf("/%010d", sequence)
 }
 
 // primary is the newest deployment.
 func primary(tx store.Reader, svc state.Service) (state.Deployment, error) {
-	d, err := state.Deployments.Get(tx, deploymentKey(svc, svc.Sequence))
+	d, err := state.Deployments.Get(tx, state.DeploymentKey(svc.Key(), svc.Sequence))
 	return d.Val, err
-}
-
-func deploymentStatus(tx store.Reader, svc state.Service, d state.Deployment) (state.DeploymentStatus, error) {
-	st, err := state.ServiceStatuses.Get(tx, svc.Key())
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return state.DeploymentStatus{}, err
-	}
-	ds, ok := st.Val.Deployments[d.ID]
-	if !ok {
-		ds = state.DeploymentStatus{RolloutState: "IN_PROGRESS", RolloutStateReason: "ECS deployment " + d.ID + " in progress.", UpdatedAt: d.CreatedAt}
-	}
-	return ds, nil
 }
 
 // loadBalancers checks the target groups that tasks are to be registered in.
@@ -318,12 +314,9 @@ func serviceDeploymentARN(svc state.Service, d state.Deployment) string {
 }
 
 // serviceDeploymentView shows a deployment in the words of the service deployments API.
-func serviceDeploymentView(tx store.Reader, svc state.Service, d state.Deployment) (types.ServiceDeployment, error) {
-	st, err := deploymentStatus(tx, svc, d)
-	if err != nil {
-		return types.ServiceDeployment{}, err
-	}
-	n, err := countTasks(tx, svc, d.ID)
+func (o observed) serviceDeploymentView(tx store.Reader, d state.Deployment) (types.ServiceDeployment, error) {
+	svc, n := o.Service, o.tasks[d.ID]
+	st, err := o.deployment(tx, d)
 	if err != nil {
 		return types.ServiceDeployment{}, err
 	}
@@ -340,16 +333,16 @@ func serviceDeploymentView(tx store.Reader, svc state.Service, d state.Deploymen
 	if d.Sequence == svc.Sequence {
 		v.TargetServiceRevision.RequestedTaskCount = int32(svc.DesiredCount)
 	}
-	by, err := rollbackOf(tx, svc, d)
-	if err != nil {
+	var how state.DeploymentStatus
+	by, err := state.Deployments.Get(tx, state.DeploymentKey(svc.Key(), d.Sequence+1)) // a rollback is made with the failure
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return v, err
 	}
-	var how state.DeploymentStatus
-	if by.ID != "" {
-		if how, err = deploymentStatus(tx, svc, by); err != nil {
+	if by.Val.RollbackOf == d.ID {
+		if how, err = o.deployment(tx, by.Val); err != nil {
 			return v, err
 		}
-		v.Rollback = &types.Rollback{Reason: aws.String(st.Reason), StartedAt: aws.Time(by.CreatedAt), ServiceRevisionArn: aws.String(revisionARN(svc, by.RevisionID))}
+		v.Rollback = &types.Rollback{Reason: aws.String(st.Reason), StartedAt: aws.Time(by.Val.CreatedAt), ServiceRevisionArn: aws.String(revisionARN(svc, by.Val.RevisionID))}
 		v.FinishedAt, v.UpdatedAt = when(how.FinishedAt), when(how.UpdatedAt)
 	}
 	v.Status = serviceDeploymentStatus(svc, d, st, how)
@@ -368,29 +361,6 @@ func serviceDeploymentView(tx store.Reader, svc state.Service, d state.Deploymen
 	return v, nil
 }
 
-// deploymentByID finds a deployment of the service; one without an ID if it is gone.
-func deploymentByID(tx store.Reader, svc state.Service, id string) (state.Deployment, error) {
-	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
-		if err != nil || o.Val.ID == id {
-			return o.Val, err
-		}
-	}
-	return state.Deployment{}, nil
-}
-
-// rollbackOf finds the deployment that rolled d back; one without an ID if there is none.
-func rollbackOf(tx store.Reader, svc state.Service, d state.Deployment) (state.Deployment, error) {
-	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
-		if err != nil {
-			return state.Deployment{}, err
-		}
-		if o.Val.RollbackOf == d.ID {
-			return o.Val, nil
-		}
-	}
-	return state.Deployment{}, nil
-}
-
 // serviceDeploymentStatus: by is the progress of the deployment that rolls d back, if there is one.
 func serviceDeploymentStatus(svc state.Service, d state.Deployment, st, by state.DeploymentStatus) types.ServiceDeploymentStatus {
 	switch {
@@ -398,7 +368,7 @@ func serviceDeploymentStatus(svc state.Service, d state.Deployment, st, by state
 		return types.ServiceDeploymentStatusRollbackSuccessful
 	case st.RolloutState == "COMPLETED":
 		return types.ServiceDeploymentStatusSuccessful
-	case st.RolloutState == "FAILED" && st.RolledBack:
+	case st.RolloutState == "FAILED" && by.RolloutState == "COMPLETED":
 		return types.ServiceDeploymentStatusRollbackSuccessful
 	case st.RolloutState == "FAILED" && by.RolloutState == "IN_PROGRESS" && !by.Superseded:
 		return types.ServiceDeploymentStatusRollbackInProgress

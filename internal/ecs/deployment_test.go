@@ -107,7 +107,7 @@ func TestServiceDeployments_Rollback(t *testing.T) {
 		}
 		o.Val.Sequence++
 		d := state.Deployment{Sequence: o.Val.Sequence, ID: "ecs-svc/3", ARNID: "back", RevisionID: "3", TaskDefinitionARN: here.ARN("ecs", "task-definition/web:1"), RollbackOf: bad, CreatedAt: tx.Now()}
-		if err := state.Deployments.Put(tx, &store.Object[state.Deployment]{Key: deploymentKey(o.Val, d.Sequence), Val: d}); err != nil {
+		if err := state.Deployments.Put(tx, &store.Object[state.Deployment]{Key: state.DeploymentKey(o.Key, d.Sequence), Val: d}); err != nil {
 			return err
 		}
 		return state.Services.Put(tx, &o)
@@ -126,9 +126,7 @@ func TestServiceDeployments_Rollback(t *testing.T) {
 		}
 	}
 	b.scheduled(func(st *state.ServiceStatus) {
-		d := st.Deployments[bad]
-		d.RolledBack = true
-		st.Deployments[bad], st.Deployments["ecs-svc/3"] = d, state.DeploymentStatus{RolloutState: "COMPLETED"}
+		st.Deployments["ecs-svc/3"] = state.DeploymentStatus{RolloutState: "COMPLETED"}
 	})
 	if d := b.deployment(arn); d.Status != "ROLLBACK_SUCCESSFUL" {
 		t.Errorf("%s", d.Status)

@@ -85,7 +85,7 @@ func (s *Service) CreateService(ctx context.Context, in *ecs.CreateServiceInput)
 			svc.Sequence = o.Val.Sequence // an INACTIVE service's name: new deployments, old history
 		}
 		o.Key, o.Val = svc.Key(), svc
-		if err := forget(tx, o.Key); err != nil {
+		if err := forget(tx, o.Val); err != nil {
 			return err
 		}
 		if err := putDeployment(tx, &o.Val, d); err != nil {
@@ -360,20 +360,30 @@ func useRole(svc *state.Service, d state.Deployment) {
 }
 
 // forget drops what an INACTIVE service of the same name left, but for how its deployments ended.
-func forget(tx *store.WriteTx, key string) error {
-	o, err := state.ServiceStatuses.Get(tx, key)
+func forget(tx *store.WriteTx, svc state.Service) error {
+	o, err := state.ServiceStatuses.Get(tx, svc.Key())
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	old := o.Val.Deployments
-	for id, d := range old {
-		d.Gone, d.Superseded = true, d.Superseded || d.RolloutState == "IN_PROGRESS"
-		old[id] = d
+	old, err := state.LiveDeployments(tx, svc, o.Val)
+	if err != nil {
+		return err
 	}
-	o.Val = state.ServiceStatus{Deployments: old}
+	for _, d := range old {
+		st := o.Val.Deployments[d.ID]
+		st.Gone, st.Superseded = true, st.Superseded || st.RolloutState == "IN_PROGRESS"
+		if o.Val.Deployments == nil {
+			o.Val.Deployments = map[string]state.DeploymentStatus{}
+		}
+		o.Val.Deployments[d.ID] = st
+	}
+	o.Val = state.ServiceStatus{Deployments: o.Val.Deployments}
+	if err := state.ArchiveDeployments(tx, svc, &o.Val, old); err != nil {
+		return err
+	}
 	return state.ServiceStatuses.Put(tx, &o)
 }
 

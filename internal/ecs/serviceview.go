@@ -94,46 +94,67 @@ type taskCounts struct {
 	wanted           int // of both, those that are not told to stop
 }
 
-// countTasks counts a service's tasks; deployment "" means all of them.
-func countTasks(tx store.Reader, svc state.Service, deployment string) (taskCounts, error) {
-	var n taskCounts
-	for t, err := range state.Tasks.List(tx, svc.Scope.Key(svc.Cluster, "")) {
+// An observed service is one with what its controllers say of it.
+type observed struct {
+	state.Service
+	status state.ServiceStatus
+	tasks  map[string]taskCounts // by deployment
+	all    taskCounts
+}
+
+func observe(tx store.Reader, svc state.Service) (observed, error) {
+	o := observed{Service: svc, tasks: map[string]taskCounts{}}
+	st, err := state.ServiceStatuses.Get(tx, svc.Key())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return o, err
+	}
+	o.status = st.Val
+	for t, err := range state.TasksOf(tx, svc.Key()) {
 		if err != nil {
-			return n, err
-		}
-		if t.Val.Service != svc.Name || deployment != "" && t.Val.Deployment != deployment {
-			continue
+			return o, err
 		}
 		st, err := taskStatus(tx, t.Key)
 		if err != nil {
-			return n, err
+			return o, err
 		}
 		wanted := desiredStatus(t.Val, st) == "RUNNING"
+		n := taskCounts{}
 		switch {
 		case taskPhase(st.LastStatus) == running:
-			n.running++
+			n.running = 1
 		case taskPhase(st.LastStatus) == pending && wanted:
-			n.pending++
+			n.pending = 1
 		default:
 			continue
 		}
 		if wanted {
-			n.wanted++
+			n.wanted = 1
 		}
+		o.tasks[t.Val.Deployment] = o.tasks[t.Val.Deployment].plus(n)
+		o.all = o.all.plus(n)
 	}
-	return n, nil
+	return o, nil
+}
+
+func (n taskCounts) plus(m taskCounts) taskCounts {
+	return taskCounts{n.running + m.running, n.pending + m.pending, n.wanted + m.wanted}
+}
+
+// deployment is how far a deployment has come; one that no controller has seen is in progress.
+func (o observed) deployment(tx store.Reader, d state.Deployment) (state.DeploymentStatus, error) {
+	st, err := state.StatusOf(tx, o.Service, o.status, d)
+	if st.RolloutState == "" && !st.Gone {
+		st = state.DeploymentStatus{RolloutState: "IN_PROGRESS", RolloutStateReason: "ECS deployment " + d.ID + " in progress.", UpdatedAt: d.CreatedAt}
+	}
+	return st, err
 }
 
 func serviceView(tx store.Reader, svc state.Service, withTags bool) (types.Service, error) {
-	so, err := state.ServiceStatuses.Get(tx, svc.Key())
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return types.Service{}, err
-	}
-	st := so.Val
-	n, err := countTasks(tx, svc, "")
+	o, err := observe(tx, svc)
 	if err != nil {
 		return types.Service{}, err
 	}
+	st, n := o.status, o.all
 	p, err := primary(tx, svc)
 	if err != nil {
 		return types.Service{}, err
@@ -164,19 +185,35 @@ func serviceView(tx store.Reader, svc state.Service, withTags bool) (types.Servi
 	for _, e := range st.Events {
 		v.Events = append(v.Events, types.ServiceEvent{Id: aws.String(e.ID), CreatedAt: aws.Time(e.CreatedAt), Message: aws.String(e.Message)})
 	}
-	if v.Deployments, err = deploymentViews(tx, svc, st); err != nil {
+	ds, err := o.deployment(tx, p)
+	if err != nil {
 		return v, err
 	}
-	if ds := st.Deployments[p.ID]; ds.RolloutState == "" || ds.RolloutState == "IN_PROGRESS" {
+	if ds.RolloutState == "IN_PROGRESS" {
 		current := p
 		if p.RollbackOf != "" { // a rollback is a part of the service deployment that it ends
-			if current, err = deploymentByID(tx, svc, p.RollbackOf); err != nil {
+			before, err := state.Deployments.Get(tx, state.DeploymentKey(svc.Key(), p.Sequence-1))
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return v, err
 			}
+			current = before.Val
 		}
 		v.CurrentServiceDeployment = aws.String(serviceDeploymentARN(svc, current))
 	}
-	return v, currentRevisions(tx, svc, st, &v)
+	live, err := state.LiveDeployments(tx, svc, st)
+	if err != nil || serviceStatus(svc, st) == "INACTIVE" {
+		return v, err
+	}
+	slices.Reverse(live)
+	for _, d := range live {
+		ds, err := o.deployment(tx, d)
+		if err != nil {
+			return v, err
+		}
+		v.Deployments = append(v.Deployments, o.deploymentView(d, ds))
+		o.addRevision(&v, d)
+	}
+	return v, nil
 }
 
 // serviceStatus is ACTIVE until the service is deleted, then DRAINING until the scheduler says INACTIVE.
@@ -190,73 +227,38 @@ func serviceStatus(svc state.Service, st state.ServiceStatus) string {
 	return "DRAINING"
 }
 
-// deploymentViews lists the deployments that still matter, PRIMARY first. One that is replaced
-// stays until its last task is gone: waiters and tools take a single entry for "done".
-func deploymentViews(tx store.Reader, svc state.Service, st state.ServiceStatus) ([]types.Deployment, error) {
-	out := []types.Deployment{}
-	if serviceStatus(svc, st) == "INACTIVE" {
-		return out, nil
+// deploymentView shows a deployment that still matters. One that is replaced stays until its last task is gone:
+// waiters and tools take a single entry for "done".
+func (o observed) deploymentView(d state.Deployment, st state.DeploymentStatus) types.Deployment {
+	n := o.tasks[d.ID]
+	v := types.Deployment{
+		Id: aws.String(d.ID), Status: aws.String("ACTIVE"), TaskDefinition: aws.String(d.TaskDefinitionARN), DesiredCount: int32(n.wanted),
+		RunningCount: int32(n.running), PendingCount: int32(n.pending), FailedTasks: int32(st.FailedTasks), CreatedAt: aws.Time(d.CreatedAt), UpdatedAt: when(st.UpdatedAt),
+		LaunchType: types.LaunchType(d.LaunchType), CapacityProviderStrategy: strategyView(d.Strategy), PlatformVersion: aws.String(d.PlatformVersion), PlatformFamily: aws.String("Linux"),
+		NetworkConfiguration: networkView(d.Network), RolloutState: types.DeploymentRolloutState(st.RolloutState), RolloutStateReason: aws.String(st.RolloutStateReason),
 	}
-	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
-		if err != nil {
-			return nil, err
-		}
-		d := o.Val
-		ds, err := deploymentStatus(tx, svc, d)
-		if err != nil {
-			return nil, err
-		}
-		if ds.Gone {
-			continue
-		}
-		n, err := countTasks(tx, svc, d.ID)
-		if err != nil {
-			return nil, err
-		}
-		v := types.Deployment{
-			Id: aws.String(d.ID), Status: aws.String("ACTIVE"), TaskDefinition: aws.String(d.TaskDefinitionARN), DesiredCount: int32(n.wanted),
-			RunningCount: int32(n.running), PendingCount: int32(n.pending), FailedTasks: int32(ds.FailedTasks), CreatedAt: aws.Time(d.CreatedAt), UpdatedAt: when(ds.UpdatedAt),
-			LaunchType: types.LaunchType(d.LaunchType), CapacityProviderStrategy: strategyView(d.Strategy), PlatformVersion: aws.String(d.PlatformVersion), PlatformFamily: aws.String("Linux"),
-			NetworkConfiguration: networkView(d.Network), RolloutState: types.DeploymentRolloutState(ds.RolloutState), RolloutStateReason: aws.String(ds.RolloutStateReason),
-		}
-		if d.Sequence == svc.Sequence {
-			v.Status, v.DesiredCount = aws.String("PRIMARY"), int32(svc.DesiredCount)
-		}
-		out = append(out, v)
+	if d.Sequence == o.Sequence {
+		v.Status, v.DesiredCount = aws.String("PRIMARY"), int32(o.DesiredCount)
 	}
-	slices.Reverse(out)
-	return out, nil
+	return v
 }
 
-func currentRevisions(tx store.Reader, svc state.Service, st state.ServiceStatus, v *types.Service) error {
-	for o, err := range state.Deployments.List(tx, svc.Key()+"/") {
-		if err != nil {
-			return err
-		}
-		if st.Deployments[o.Val.ID].Gone {
-			continue
-		}
-		n, err := countTasks(tx, svc, o.Val.ID)
-		if err != nil {
-			return err
-		}
-		want := n.wanted
-		if o.Val.Sequence == svc.Sequence {
-			want = svc.DesiredCount
-		}
-		rev := types.ServiceCurrentRevisionSummary{Arn: aws.String(revisionARN(svc, o.Val.RevisionID)),
-			RequestedTaskCount: int32(want), RunningTaskCount: int32(n.running), PendingTaskCount: int32(n.pending)}
-		i := slices.IndexFunc(v.CurrentServiceRevisions, func(r types.ServiceCurrentRevisionSummary) bool { return *r.Arn == *rev.Arn })
-		if i < 0 {
-			v.CurrentServiceRevisions = append(v.CurrentServiceRevisions, rev)
-			continue
-		}
-		same := &v.CurrentServiceRevisions[i] // a rollback has the revision that served before
-		same.RequestedTaskCount += rev.RequestedTaskCount
-		same.RunningTaskCount += rev.RunningTaskCount
-		same.PendingTaskCount += rev.PendingTaskCount
+// addRevision counts a deployment's tasks under its revision: a rollback has the one that served before.
+func (o observed) addRevision(v *types.Service, d state.Deployment) {
+	n := o.tasks[d.ID]
+	if d.Sequence == o.Sequence {
+		n.wanted = o.DesiredCount
 	}
-	return nil
+	a := revisionARN(o.Service, d.RevisionID)
+	i := slices.IndexFunc(v.CurrentServiceRevisions, func(r types.ServiceCurrentRevisionSummary) bool { return *r.Arn == a })
+	if i < 0 {
+		i = len(v.CurrentServiceRevisions)
+		v.CurrentServiceRevisions = append(v.CurrentServiceRevisions, types.ServiceCurrentRevisionSummary{Arn: aws.String(a)})
+	}
+	r := &v.CurrentServiceRevisions[i]
+	r.RequestedTaskCount += int32(n.wanted)
+	r.RunningTaskCount += int32(n.running)
+	r.PendingTaskCount += int32(n.pending)
 }
 
 func deploymentConfiguration(svc state.Service) *types.DeploymentConfiguration {

@@ -30,7 +30,11 @@ func (s *Service) StopServiceDeployment(ctx context.Context, in *ecs.StopService
 		if d.ID == "" {
 			return errNoServiceDeployment
 		}
-		v, err := serviceDeploymentView(tx, svc, d)
+		is, err := observe(tx, svc)
+		if err != nil {
+			return err
+		}
+		v, err := is.serviceDeploymentView(tx, d)
 		if err != nil {
 			return err
 		}

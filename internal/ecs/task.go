@@ -93,7 +93,7 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		}
 		for range count {
 			t.ID = randomHex(16)
-			ok, err := state.Fits(tx, t.Memory, s.o.Memory)
+			ok, err := state.AddTask(tx, t, s.o.Memory)
 			if err != nil {
 				return err
 			}
@@ -102,10 +102,6 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 				out.Failures = append(out.Failures, types.Failure{
 					Arn: aws.String(sc.ARN("ecs", "container-instance/"+t.Cluster+"/"+machineID)), Reason: aws.String("RESOURCE:MEMORY")})
 				continue
-			}
-			o := store.Object[state.Task]{Key: t.Key(), Val: t}
-			if err := state.Tasks.Put(tx, &o); err != nil {
-				return err
 			}
 			v, err := s.taskView(tx, t, true)
 			if err != nil {

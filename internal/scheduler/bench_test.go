@@ -43,9 +43,10 @@ type bench struct {
 	fault   func(string)
 	memory  int
 	strict  bool
-	group   string // ARN of the target group; "" without a balancer
-	next    int    // last byte of the next task's address
-	killed  int    // how often the controller was killed
+	subnets []string // of new deployments
+	group   string   // ARN of the target group; "" without a balancer
+	next    int      // last byte of the next task's address
+	killed  int      // how often the controller was killed
 	again   time.Duration
 	onApply func() // after every pass that changed something
 }
@@ -138,7 +139,7 @@ func (b *bench) deploy(revision int) string {
 	b.update(func(tx *store.WriteTx) error {
 		n, _ := strconv.Atoi(strings.TrimPrefix(id, "ecs-svc/"))
 		d := state.Deployment{Sequence: n, ID: id, RevisionID: fmt.Sprint("rev-", n), TaskDefinitionARN: here.ARN("ecs", fmt.Sprintf("task-definition/web:%d", revision)),
-			LaunchType: "FARGATE", PlatformVersion: "1.4.0", CreatedAt: tx.Now()}
+			LaunchType: "FARGATE", PlatformVersion: "1.4.0", CreatedAt: tx.Now(), Network: state.AwsvpcConfiguration{Subnets: b.subnets}}
 		if b.group != "" {
 			d.LoadBalancers = []state.ServiceLoadBalancer{{TargetGroupARN: b.group, Container: "app", Port: 8080}}
 		}
@@ -440,6 +441,14 @@ func (b *bench) status() state.ServiceStatus {
 		st = o.Val
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
+		}
+		for d, err := range state.Deployments.List(tx, serviceKey+"/") { // those that are Gone are kept apart
+			if err != nil {
+				return err
+			}
+			if st.Deployments[d.Val.ID], err = state.StatusOf(tx, b.service(), st, d.Val); err != nil {
+				return err
+			}
 		}
 		return err
 	})

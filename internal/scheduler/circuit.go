@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -46,9 +45,6 @@ func (s *service) countTask(m member, st *state.DeploymentStatus) {
 		for _, c := range m.status.Containers {
 			st.Images[c.Name] = c.Digest
 		}
-	}
-	if slices.Contains(s.status.Told[m.task.ID], ended) {
-		return
 	}
 	if ok, _ := m.healthy(s.now); ok && s.first(m, "healthy") {
 		if st.RolloutState != "IN_PROGRESS" || !s.svc.Val.CircuitBreaker.KeepCount {
@@ -186,7 +182,7 @@ func (s *service) rollBack(tx *store.WriteTx, failed state.Deployment, reason st
 	svc.Sequence++
 	d.Sequence, d.ID, d.ARNID = svc.Sequence, "ecs-svc/"+newDigits(), newWord() // the revision is that which served
 	d.CreatedAt, d.RollbackOf, d.Source = s.now, failed.ID, []string{failed.RevisionID}
-	o := store.Object[state.Deployment]{Key: s.svc.Key + fmt.Sprintf("/%010d", svc.Sequence), Val: d}
+	o := store.Object[state.Deployment]{Key: state.DeploymentKey(s.svc.Key, svc.Sequence), Val: d}
 	if err := state.Deployments.Put(tx, &o); err != nil {
 		return err
 	}

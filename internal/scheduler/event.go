@@ -13,18 +13,12 @@ import (
 // maxEvents is how many events a service keeps. Source: DescribeServices: up to 100.
 const maxEvents = 100
 
-// ended is the fact about a task of which nothing more is to be told.
-const ended = "ended"
-
 // tell derives events from what has become of the tasks since the last pass. Each fact about a
 // task is told once: Told remembers which.
 func (s *service) tell() {
 	var stopped []string
 	registered, deregistered, draining := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, m := range s.tasks {
-		if slices.Contains(s.status.Told[m.task.ID], ended) {
-			continue
-		}
 		if len(m.targets) > 0 && s.first(m, "registered") {
 			perGroup(m, registered)
 		}

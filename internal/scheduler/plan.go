@@ -13,6 +13,7 @@ type View struct {
 	Maximum        int              // percent
 	Deployments    []DeploymentView // newest first; the first is PRIMARY
 	Tasks          []TaskView       // that are not STOPPED
+	Zones          []string         // to be kept in balance; nil: not asked for, or there is but one
 }
 
 // A DeploymentView is a deployment that is not Gone.
@@ -31,6 +32,8 @@ type TaskView struct {
 	Healthy        bool // counts for the lower bound
 	Failed         bool // fails its health checks: to be replaced
 	Protected      bool // neither scaled in nor replaced by a deployment. Source: DG task-scale-in-protection
+	Zone           string
+	Rebalances     bool // started to balance the zones, and not yet healthy
 }
 
 // A Plan is what to do now. Doing it twice is harmless: it is made anew from what is then there.
@@ -51,6 +54,7 @@ type Plan struct {
 type Start struct {
 	Deployment string
 	Count      int
+	Rebalances bool // to balance the zones: a task of the fullest goes when it is healthy
 }
 
 // Stop ends a task.
@@ -94,6 +98,11 @@ func plan(v View) Plan {
 		active--
 	}
 
+	// 0. A task that is to balance the zones is beyond desired until it is healthy; then the fullest zone loses one.
+	if moving := len(sound) - v.Desired; moving == 1 && primary.Completed && sound[0].Rebalances && unbalanced(v.Zones, sound[1:]) != "" {
+		sound = sound[1:]
+	}
+
 	// 1. Scale in: of the primary's sound tasks, keep desired, and those that are protected.
 	for len(sound) > v.Desired {
 		i := slices.IndexFunc(sound, func(t TaskView) bool { return !t.Protected })
@@ -127,7 +136,7 @@ func plan(v View) Plan {
 		if primary.Wait > 0 {
 			p.Again = primary.Wait
 		} else {
-			p.Start = append(p.Start, Start{primary.ID, n})
+			p.Start = append(p.Start, Start{Deployment: primary.ID, Count: n})
 			p.Replaces = min(n, len(failing))
 			active, up = active+n, up+n
 		}
@@ -172,10 +181,16 @@ func plan(v View) Plan {
 			if served.Wait > 0 {
 				p.Again = sooner(p.Again, served.Wait)
 			} else {
-				p.Start = append(p.Start, Start{served.ID, n})
+				p.Start = append(p.Start, Start{Deployment: served.ID, Count: n})
 				active += n
 			}
 		}
+	}
+	// 6. A service at rest whose zones differ by two tasks or more gets one more in the emptiest. Protected tasks can't
+	// make room for it.
+	guarded := slices.ContainsFunc(sound, func(t TaskView) bool { return t.Protected })
+	if !guarded && len(p.Start)+len(p.Stop) == 0 && primary.Completed && active == v.Desired && healthyNew == v.Desired && active < upper && primary.Wait == 0 && unbalanced(v.Zones, sound) != "" {
+		p.Start = append(p.Start, Start{Deployment: primary.ID, Count: 1, Rebalances: true})
 	}
 	p.Blocked = len(p.Start)+len(p.Stop) == 0 && p.Again == 0 && !primary.Failed && len(olds) > 0 && wantNew > 0 && len(sound) == 0 && active >= upper
 	return p
@@ -204,6 +219,37 @@ func settled(v View) bool {
 }
 
 // Private
+
+// unbalanced is the fullest zone if it has at least two tasks more than the emptiest; "" when they are in balance.
+func unbalanced(zones []string, ts []TaskView) string {
+	if len(zones) < 2 {
+		return ""
+	}
+	n := map[string]int{}
+	for _, t := range ts {
+		n[t.Zone]++
+	}
+	by := func(a, b string) int { return cmp.Compare(n[a], n[b]) }
+	fullest, emptiest := slices.MaxFunc(zones, by), slices.MinFunc(zones, by)
+	if n[fullest]-n[emptiest] < 2 {
+		return ""
+	}
+	return fullest
+}
+
+// perZone counts the tasks of a service at rest.
+func perZone(v View) map[string]int {
+	n := map[string]int{}
+	for _, z := range v.Zones {
+		n[z] = 0
+	}
+	for _, t := range v.Tasks {
+		if !t.Stopping {
+			n[t.Zone]++
+		}
+	}
+	return n
+}
 
 // split sorts the tasks that were not told to stop: the primary's sound and failing ones, and
 // those of older deployments; in each list what can best be spared comes first.
@@ -235,7 +281,7 @@ func countHealthy(ts []TaskView) int {
 	return n
 }
 
-// leastUseful sorts failing tasks first, then those not yet healthy, then the youngest.
+// leastUseful sorts failing tasks first, then those not yet healthy, then those of the fullest zone, then the youngest.
 func leastUseful(ts []TaskView) {
 	rank := func(t TaskView) int {
 		switch {
@@ -246,8 +292,19 @@ func leastUseful(ts []TaskView) {
 		}
 		return 2
 	}
+	young := func(a, b TaskView) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	}
+	slices.SortStableFunc(ts, young)
+	// crowd is how many older ones a task has beside it in its zone: the one with the most goes first, so that the zones
+	// empty in turn.
+	crowd, n := map[string]int{}, map[string]int{}
+	for _, t := range slices.Backward(ts) {
+		crowd[t.ID] = n[t.Zone]
+		n[t.Zone]++
+	}
 	slices.SortStableFunc(ts, func(a, b TaskView) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(crowd[b.ID], crowd[a.ID]))
 	})
 }
 

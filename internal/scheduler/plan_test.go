@@ -47,15 +47,15 @@ func TestPlan(t *testing.T) {
 		tasks             string
 		want              Plan
 	}{
-		{"first start", 2, 100, 200, []DeploymentView{{ID: "new"}}, "", Plan{Start: []Start{{"new", 2}}}},
+		{"first start", 2, 100, 200, []DeploymentView{{ID: "new"}}, "", Plan{Start: []Start{{Deployment: "new", Count: 2}}}},
 		{"nothing to do", 2, 100, 200, steady, "NN", Plan{}},
-		{"rollout begins within the upper bound", 2, 100, 200, rollout, "OO", Plan{Start: []Start{{"new", 2}}}},
+		{"rollout begins within the upper bound", 2, 100, 200, rollout, "OO", Plan{Start: []Start{{Deployment: "new", Count: 2}}}},
 		{"rollout waits for health", 2, 100, 200, rollout, "OOnn", Plan{}},
 		{"an old one goes for each healthy new one", 2, 100, 200, rollout, "OONn", Plan{Stop: []Stop{{"t1", ScaleIn}}}},
 		{"all old ones go", 2, 100, 200, rollout, "OONN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t0", ScaleIn}}}},
 		{"stopping ones count neither way", 2, 100, 200, rollout, "O-O-NN", Plan{}},
 		{"half may go first", 4, 50, 100, rollout, "OOOO", Plan{Stop: []Stop{{"t3", ScaleIn}, {"t2", ScaleIn}}}},
-		{"and make room", 4, 50, 100, rollout, "OO", Plan{Start: []Start{{"new", 2}}}},
+		{"and make room", 4, 50, 100, rollout, "OO", Plan{Start: []Start{{Deployment: "new", Count: 2}}}},
 		{"bounds that block", 1, 100, 150, rollout, "O", Plan{Blocked: true}},
 		{"scale in: the unhealthy, then the youngest", 1, 100, 200, steady, "NnN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t2", ScaleIn}}}},
 		{"scale in: not the protected", 1, 100, 200, steady, "NN#N", Plan{Stop: []Stop{{"t3", ScaleIn}, {"t0", ScaleIn}}}},
@@ -63,25 +63,25 @@ func TestPlan(t *testing.T) {
 		{"a rollout waits for the protected", 2, 100, 200, rollout, "O#ONN", Plan{Stop: []Stop{{"t2", ScaleIn}}}},
 		{"a rollout starts no more than fits beside the protected", 2, 100, 150, rollout, "O#O#n", Plan{}},
 		{"a protected task that fails is replaced", 1, 100, 200, steady, "N!#N", Plan{Stop: []Stop{{"t0", Unhealthy}}}},
-		{"scale out", 3, 100, 200, steady, "N", Plan{Start: []Start{{"new", 2}}}},
-		{"a failing task is replaced first", 2, 100, 200, steady, "NN!", Plan{Start: []Start{{"new", 1}}, Replaces: 1}},
+		{"scale out", 3, 100, 200, steady, "N", Plan{Start: []Start{{Deployment: "new", Count: 2}}}},
+		{"a failing task is replaced first", 2, 100, 200, steady, "NN!", Plan{Start: []Start{{Deployment: "new", Count: 1}}, Replaces: 1}},
 		{"and goes when its replacement is healthy", 2, 100, 200, steady, "NN!N", Plan{Stop: []Stop{{"t1", Unhealthy}}}},
-		{"without room it goes first", 2, 50, 100, steady, "NN!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t1", Unhealthy}}, Replaces: 1}},
-		{"one at a time", 2, 0, 100, steady, "N!N!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t2", Unhealthy}}, Replaces: 1}},
+		{"without room it goes first", 2, 50, 100, steady, "NN!", Plan{Start: []Start{{Deployment: "new", Count: 1}}, Stop: []Stop{{"t1", Unhealthy}}, Replaces: 1}},
+		{"one at a time", 2, 0, 100, steady, "N!N!", Plan{Start: []Start{{Deployment: "new", Count: 1}}, Stop: []Stop{{"t2", Unhealthy}}, Replaces: 1}},
 		{"and the next when the replacement is up", 2, 0, 100, steady, "nN!", Plan{}},
-		{"in a rollout at once", 2, 100, 200, rollout, "OOnN!", Plan{Start: []Start{{"new", 1}}, Stop: []Stop{{"t3", Unhealthy}}, Replaces: 1}},
+		{"in a rollout at once", 2, 100, 200, rollout, "OOnN!", Plan{Start: []Start{{Deployment: "new", Count: 1}}, Stop: []Stop{{"t3", Unhealthy}}, Replaces: 1}},
 		{"scaled to 0, failing tasks are scaled in", 0, 100, 200, steady, "N!", Plan{Stop: []Stop{{"t0", ScaleIn}}}},
 		{"failing old tasks stay until the new ones are up", 2, 100, 200, rollout, "O!O!nn", Plan{}},
 		{"and go then", 2, 100, 200, rollout, "O!O!NN", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t0", ScaleIn}}}},
 		{"or make room", 2, 0, 100, rollout, "O!O!", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t0", ScaleIn}}}},
-		{"as far as needed", 2, 50, 100, rollout, "O!O!n", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t0", ScaleIn}}, Start: []Start{{"old", 1}}}},
+		{"as far as needed", 2, 50, 100, rollout, "O!O!n", Plan{Stop: []Stop{{"t2", ScaleIn}, {"t0", ScaleIn}}, Start: []Start{{Deployment: "old", Count: 1}}}},
 		{"the old deployment's throttle waits too", 1, 100, 200, []DeploymentView{{ID: "new", Wait: 2 * time.Second}, {ID: "old", Completed: true, Wait: time.Second}}, "", Plan{Again: time.Second}},
 		{"after a failed deployment the old one is scaled in", 1, 100, 200, failed, "OOn", Plan{Stop: []Stop{{"t1", ScaleIn}}}},
-		{"and its losses are made good", 2, 100, 200, failed, "On", Plan{Start: []Start{{"old", 1}}}},
-		{"and its failing tasks replaced first", 2, 100, 200, failed, "OO!", Plan{Start: []Start{{"old", 1}}}},
+		{"and its losses are made good", 2, 100, 200, failed, "On", Plan{Start: []Start{{Deployment: "old", Count: 1}}}},
+		{"and its failing tasks replaced first", 2, 100, 200, failed, "OO!", Plan{Start: []Start{{Deployment: "old", Count: 1}}}},
 		{"and then stopped", 2, 100, 200, failed, "OO!O", Plan{Stop: []Stop{{"t1", ScaleIn}}}},
 		{"a failed deployment is deleted", 0, 100, 200, failed, "On", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t0", ScaleIn}}}},
-		{"an old loss is made good while the new isn't up", 2, 100, 200, rollout, "Onn", Plan{Start: []Start{{"old", 1}}}},
+		{"an old loss is made good while the new isn't up", 2, 100, 200, rollout, "Onn", Plan{Start: []Start{{Deployment: "old", Count: 1}}}},
 		{"which is kept while it is needed", 2, 100, 200, rollout, "Oonn", Plan{}},
 		{"a failed deployment launches nothing and stops nothing", 2, 100, 200, failed, "OOn", Plan{}},
 		{"the throttle waits", 1, 100, 200, []DeploymentView{{ID: "new", Wait: time.Second}}, "", Plan{Again: time.Second}},
@@ -91,7 +91,7 @@ func TestPlan(t *testing.T) {
 			Plan{Stop: []Stop{{"t3", ScaleIn}, {"t2", ScaleIn}}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := plan(View{tc.desired, tc.min, tc.max, tc.deployments, tasks(tc.tasks)})
+			got := plan(View{Desired: tc.desired, MinimumHealthy: tc.min, Maximum: tc.max, Deployments: tc.deployments, Tasks: tasks(tc.tasks)})
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("plan(%q) (-want +got):\n%s", tc.tasks, d)
 			}

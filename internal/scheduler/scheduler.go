@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/lotse-project/lotse/internal/arn"
@@ -25,6 +27,8 @@ type Options struct {
 	// ImageAt is the digest that an image's name means now, "" for one without a tag or that isn't here. Nil: no
 	// service follows tags.
 	ImageAt func(tx store.Reader, ref string, sc arn.Scope) (digest string, err error)
+	// History is how long deployments that are over, and services that are INACTIVE, are kept. 0: 30 days.
+	History time.Duration
 	Fault   func(point string) // called at named points ("scheduler.apply:after"); tests break there
 	Log     *slog.Logger
 }
@@ -33,6 +37,9 @@ type Options struct {
 type Controller struct {
 	o    Options
 	loop *reconcile.Loop
+
+	mu    sync.Mutex
+	users map[string]map[string]bool // key of a target group → keys of the services that use it or have used it
 }
 
 // New makes the controller. Run works.
@@ -40,10 +47,13 @@ func New(o Options) *Controller {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.History == 0 {
+		o.History = 30 * 24 * time.Hour
+	}
 	if o.Fault == nil {
 		o.Fault = func(string) {}
 	}
-	c := &Controller{o: o}
+	c := &Controller{o: o, users: map[string]map[string]bool{}}
 	c.loop = reconcile.NewLoop("scheduler", c, reconcile.Options{Workers: 4, Log: o.Log})
 	return c
 }
@@ -60,12 +70,25 @@ func (c *Controller) Run(ctx context.Context) error {
 			}
 			c.loop.Add(s.Key)
 		}
+		for d, err := range state.Deployments.List(tx, "") {
+			if err != nil {
+				return err
+			}
+			c.remember(d)
+		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("list services: %w", err)
 	}
-	return c.loop.Run(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.expireOften(ctx)
+	}()
+	err = c.loop.Run(ctx)
+	<-done
+	return err
 }
 
 // Changed is told of every change of a record.
@@ -77,8 +100,10 @@ func (c *Controller) Changed(ctx context.Context, kind, key string) {
 		c.ofTask(ctx, key)
 	case state.ImageTags.Kind():
 		c.ofImages(ctx)
+	case state.Deployments.Kind():
+		c.ofDeployment(ctx, key)
 	case state.Targets.Kind(), state.TargetHealths.Kind():
-		c.ofTarget(ctx, key)
+		c.ofTarget(key)
 	}
 }
 
@@ -139,18 +164,41 @@ func (c *Controller) ofTask(ctx context.Context, key string) {
 	})
 }
 
-// ofTarget queues the services of the scope that use the target's group.
-func (c *Controller) ofTarget(ctx context.Context, key string) {
-	sc, _ := arn.ScopeOf(key)
+// ofDeployment notes which target groups a new deployment uses.
+func (c *Controller) ofDeployment(ctx context.Context, key string) {
 	_ = c.o.DB.View(ctx, func(tx *store.ReadTx) error {
-		for s, err := range state.Services.List(tx, sc.Key()) {
-			if err != nil {
-				return err
-			}
-			if s.Val.RoleARN != "" { // has a load balancer
-				c.loop.Add(s.Key)
-			}
+		d, err := state.Deployments.Get(tx, key)
+		if err == nil {
+			c.remember(d)
 		}
-		return nil
+		return nil // one that went uses nothing
 	})
+}
+
+// remember notes the target groups of a deployment, so that news of a target wakes the services that it concerns.
+func (c *Controller) remember(d store.Object[state.Deployment]) {
+	service := d.Key[:strings.LastIndexByte(d.Key, '/')]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, lb := range d.Val.LoadBalancers {
+		g := state.ELBKey(scopeOf(d.Key), "targetgroup", lb.TargetGroupARN)
+		if c.users[g] == nil {
+			c.users[g] = map[string]bool{}
+		}
+		c.users[g][service] = true
+	}
+}
+
+// ofTarget queues the services that use the target's group. A target's key is that of its group, and its address.
+func (c *Controller) ofTarget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.users[key[:strings.LastIndexByte(key, '/')]] {
+		c.loop.Add(s)
+	}
+}
+
+func scopeOf(key string) arn.Scope {
+	sc, _ := arn.ScopeOf(key)
+	return sc
 }

@@ -28,7 +28,8 @@ type service struct {
 	status      state.ServiceStatus
 	statusRev   store.Rev
 	deployments []state.Deployment // newest first, without those that are Gone
-	tasks       []member           // all whose record is still there, oldest first
+	tasks       []member           // that are not STOPPED, or have become so since the last pass; oldest first
+	zones       []string           // of the primary's subnets, if the service is to be balanced over several
 	now         time.Time
 	again       time.Duration // when to look again although nothing changed
 }
@@ -68,20 +69,15 @@ func load(tx store.Reader, key string) (*service, error) {
 	if s.status.Noted == nil {
 		s.status.Noted = map[string]string{}
 	}
-	for d, err := range state.Deployments.List(tx, key+"/") {
-		if err != nil {
-			return nil, err
-		}
-		if !s.status.Deployments[d.Val.ID].Gone {
-			s.deployments = append(s.deployments, d.Val)
-		}
+	if s.deployments, err = state.LiveDeployments(tx, o.Val, s.status); err != nil {
+		return nil, err
 	}
 	slices.Reverse(s.deployments)
-	for t, err := range state.Tasks.List(tx, o.Val.Scope.Key(o.Val.Cluster, "")) {
+	for t, err := range state.TasksOf(tx, key) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Val.Service != o.Val.Name || !slices.ContainsFunc(s.deployments, func(d state.Deployment) bool { return d.ID == t.Val.Deployment }) {
+		if !slices.ContainsFunc(s.deployments, func(d state.Deployment) bool { return d.ID == t.Val.Deployment }) {
 			continue // of a deployment that is Gone: all its tasks have ended, and been told of
 		}
 		m, err := loadMember(tx, t)
@@ -89,6 +85,11 @@ func load(tx store.Reader, key string) (*service, error) {
 			return nil, err
 		}
 		s.tasks = append(s.tasks, m)
+	}
+	if o.Val.Rebalance && len(s.deployments) > 0 {
+		if s.zones, err = zonesOf(tx, o.Val.Scope, s.deployments[0]); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortStableFunc(s.tasks, func(a, b member) int { return a.task.CreatedAt.Compare(b.task.CreatedAt) })
 	return s, nil
@@ -204,7 +205,7 @@ func (s *service) grace() time.Duration { return time.Duration(s.svc.Val.GracePe
 // view is what plan sees.
 func (s *service) view() View {
 	svc := s.svc.Val
-	v := View{Desired: svc.DesiredCount, MinimumHealthy: svc.MinimumHealthy, Maximum: svc.Maximum}
+	v := View{Desired: svc.DesiredCount, MinimumHealthy: svc.MinimumHealthy, Maximum: svc.Maximum, Zones: s.zones}
 	for _, d := range s.deployments {
 		st := s.status.Deployments[d.ID]
 		v.Deployments = append(v.Deployments, DeploymentView{
@@ -219,7 +220,7 @@ func (s *service) view() View {
 		s.lookAgain(w1)
 		s.lookAgain(w2)
 		v.Tasks = append(v.Tasks, TaskView{ID: m.task.ID, Deployment: m.task.Deployment, CreatedAt: m.task.CreatedAt,
-			Stopping: m.stopping(), Healthy: healthy, Failed: failed, Protected: s.protected(m)})
+			Stopping: m.stopping(), Healthy: healthy, Failed: failed, Protected: s.protected(m), Zone: m.zone(), Rebalances: m.task.Rebalances && !healthy})
 	}
 	return v
 }
@@ -258,7 +259,11 @@ func (s *service) apply(tx *store.WriteTx, p Plan, memory int) error {
 		if err != nil {
 			return err
 		}
-		started = append(started, ids...)
+		if start.Rebalances {
+			s.rebalances(ids)
+		} else {
+			started = append(started, ids...)
+		}
 	}
 	s.started(started, p.Replaces)
 	if primary := s.primary(); p.Again > 0 && s.status.Deployments[primary].FailedTasks >= freeFailures {
@@ -307,11 +312,6 @@ func (s *service) settle(v View) {
 		s.status.Deployments[p.ID] = st
 		s.event(fmt.Sprintf("(deployment %s) deployment completed.", p.ID))
 		s.status.Steady = false
-		if p.RollbackOf != "" {
-			failed := s.status.Deployments[p.RollbackOf]
-			failed.RolledBack = true
-			s.status.Deployments[p.RollbackOf] = failed
-		}
 	}
 	served := newestCompleted(v).ID
 	for _, d := range s.deployments[1:] {
@@ -326,20 +326,28 @@ func (s *service) settle(v View) {
 		s.event("has reached a steady state.")
 	}
 	s.status.Steady = done
+	if s.status.Noted["zones"] != "" && done {
+		delete(s.status.Noted, "zones")
+		s.event("is AZ balanced with " + zoneList(perZone(v)) + ".")
+	}
 }
 
-// save writes the status if it has changed.
+// save writes the status if it has changed, and lets go of the tasks that have ended.
 func (s *service) save(tx *store.WriteTx) error {
 	told := map[string][]string{}
 	for _, m := range s.tasks {
-		switch facts := s.status.Told[m.task.ID]; {
-		case m.stopped():
-			told[m.task.ID] = []string{ended} // nothing can become of it any more
-		case len(facts) > 0:
+		if m.stopped() { // nothing can become of it any more
+			if err := state.ServiceTasks.Delete(tx, m.task.ServiceTaskKey(), 0); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		} else if facts := s.status.Told[m.task.ID]; len(facts) > 0 {
 			told[m.task.ID] = facts
 		}
 	}
 	s.status.Told = told
+	if err := state.ArchiveDeployments(tx, s.svc.Val, &s.status, s.deployments); err != nil {
+		return err
+	}
 	// The store writes, and wakes us, only if something changed.
 	return state.ServiceStatuses.Put(tx, &store.Object[state.ServiceStatus]{Key: s.svc.Key, Rev: s.statusRev, Val: s.status})
 }
@@ -366,8 +374,19 @@ func (s *service) launch(tx *store.WriteTx, start Start, memory int) (ids []stri
 	if err != nil {
 		return nil, fmt.Errorf("memory of %s: %w", d.TaskDefinitionARN, err)
 	}
+	place, err := s.placement(tx, d)
+	if err != nil {
+		return nil, err
+	}
 	for range start.Count {
-		if ok, err := state.Fits(tx, mem, memory); err != nil {
+		t := state.Task{
+			Scope: svc.Scope, ID: newID(), Cluster: svc.Cluster, TaskDefinitionARN: d.TaskDefinitionARN, Group: "service:" + svc.Name, Service: svc.Name,
+			Deployment: d.ID, StartedBy: d.ID, LaunchType: d.LaunchType, PlatformVersion: d.PlatformVersion, CPU: cpu, Memory: mem,
+			Network: d.Network, LoadBalancers: d.LoadBalancers, Images: s.status.Deployments[d.ID].Images, Tags: s.tags(td.Val), CreatedAt: s.now,
+			Rebalances: start.Rebalances,
+		}
+		place.put(&t)
+		if ok, err := state.AddTask(tx, t, memory); err != nil {
 			return ids, err
 		} else if !ok {
 			s.once("placement", "memory", fmt.Sprintf("was unable to place a task because no container instance met all of its requirements. "+
@@ -376,14 +395,6 @@ func (s *service) launch(tx *store.WriteTx, start Start, memory int) (ids []stri
 			return ids, nil
 		}
 		delete(s.status.Noted, "placement")
-		t := state.Task{
-			Scope: svc.Scope, ID: newID(), Cluster: svc.Cluster, TaskDefinitionARN: d.TaskDefinitionARN, Group: "service:" + svc.Name, Service: svc.Name,
-			Deployment: d.ID, StartedBy: d.ID, LaunchType: d.LaunchType, PlatformVersion: d.PlatformVersion, CPU: cpu, Memory: mem,
-			Network: d.Network, LoadBalancers: d.LoadBalancers, Images: s.status.Deployments[d.ID].Images, Tags: s.tags(td.Val), CreatedAt: s.now,
-		}
-		if err := state.Tasks.Put(tx, &store.Object[state.Task]{Key: t.Key(), Val: t}); err != nil {
-			return ids, err
-		}
 		s.tasks = append(s.tasks, member{task: t, status: state.TaskStatus{LastStatus: "PROVISIONING"}})
 		ids = append(ids, t.ID)
 	}

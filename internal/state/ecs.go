@@ -1,7 +1,6 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,14 +17,15 @@ import (
 // written by the API (service tasks and rollbacks: by the scheduler); the Statuses tables
 // with the same keys are written by one controller each.
 var (
-	Clusters        = store.NewTable[Cluster]("ecs.cluster")                // scope/name
-	Families        = store.NewTable[Family]("ecs.family")                  // scope/family
-	TaskDefinitions = store.NewTable[TaskDefinition]("ecs.task-definition") // scope/family/%010d revision
-	Services        = store.NewTable[Service]("ecs.service")                // scope/cluster/name
-	Deployments     = store.NewTable[Deployment]("ecs.deployment")          // scope/cluster/service/%010d sequence
-	ServiceStatuses = store.NewTable[ServiceStatus]("ecs.service.status")   // as Services; written by scheduler
-	Tasks           = store.NewTable[Task]("ecs.task")                      // scope/cluster/id
-	TaskStatuses    = store.NewTable[TaskStatus]("ecs.task.status")         // as Tasks; written by task
+	Clusters           = store.NewTable[Cluster]("ecs.cluster")                    // scope/name
+	Families           = store.NewTable[Family]("ecs.family")                      // scope/family
+	TaskDefinitions    = store.NewTable[TaskDefinition]("ecs.task-definition")     // scope/family/%010d revision
+	Services           = store.NewTable[Service]("ecs.service")                    // scope/cluster/name
+	Deployments        = store.NewTable[Deployment]("ecs.deployment")              // scope/cluster/service/%010d sequence
+	ServiceStatuses    = store.NewTable[ServiceStatus]("ecs.service.status")       // as Services; written by scheduler
+	DeploymentStatuses = store.NewTable[DeploymentStatus]("ecs.deployment.status") // as Deployments; those that are Gone, moved by scheduler
+	Tasks              = store.NewTable[Task]("ecs.task")                          // scope/cluster/id
+	TaskStatuses       = store.NewTable[TaskStatus]("ecs.task.status")             // as Tasks; written by task
 )
 
 // A Cluster groups services and tasks.
@@ -156,7 +156,8 @@ type Deployment struct {
 // A ServiceStatus is what the scheduler has done about a Service.
 type ServiceStatus struct {
 	Status      string                      // ACTIVE, DRAINING, INACTIVE
-	Deployments map[string]DeploymentStatus // by Deployment.ID
+	Deployments map[string]DeploymentStatus // by Deployment.ID, of those that aren't Gone
+	Oldest      int                         // the least Sequence of a deployment that isn't Gone
 	Events      []ServiceEvent              // newest first, at most 100
 	Steady      bool                        // the steady-state event was given for the present state
 	InactiveAt  time.Time
@@ -175,7 +176,6 @@ type DeploymentStatus struct {
 	FinishedAt         time.Time
 	Superseded         bool              // a newer deployment came before it completed
 	Gone               bool              // replaced, and none of its tasks is left
-	RolledBack         bool              // failed, and the deployment that rolled it back has completed
 	Reason             string            // what ended it before it completed, in the words of the service deployments API
 	NoCandidate        bool              // it was to be rolled back, and no deployment had completed before it
 	FailedAt           time.Time         // last failure, for the start throttle
@@ -209,6 +209,8 @@ type Task struct {
 	Overrides         ecstypes.TaskOverride
 	Network           AwsvpcConfiguration
 	LoadBalancers     []ServiceLoadBalancer
+	Zone              string            // where the scheduler wants it; "": where least is used
+	Rebalances        bool              // started to balance the service's zones
 	Images            map[string]string // container → digest fixed by the deployment
 	Tags              map[string]string
 	CreatedAt         time.Time
@@ -318,27 +320,4 @@ func LatestRevision(tx store.Reader, sc arn.Scope, family string) (store.Object[
 func CannotAssume(role string) string {
 	return "ECS was unable to assume the role '" + role + "' that was provided for this task. Please verify that the role being passed has " +
 		"the proper trust relationship and permissions and that your IAM user has permissions to pass this role."
-}
-
-// Fits reports whether a task of memory MiB has room beside all tasks that are not STOPPED.
-// Capacity is what the machine gives to tasks, in MiB; 0 means no limit.
-func Fits(tx store.Reader, memory, capacity int) (bool, error) {
-	if capacity == 0 {
-		return true, nil
-	}
-	used := 0
-	for t, err := range Tasks.List(tx, "") {
-		if err != nil {
-			return false, err
-		}
-		st, err := TaskStatuses.Get(tx, t.Key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return false, err
-		}
-		if st.Val.LastStatus == "STOPPED" {
-			continue
-		}
-		used += t.Val.Memory
-	}
-	return used+memory <= capacity, nil
 }

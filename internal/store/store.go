@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", in Go alone: no cgo, cross-compiles
@@ -70,12 +71,16 @@ type DB struct {
 	readDB, writeDB *sql.DB
 	readers, writer *pool
 
+	reads     atomic.Int64
 	closing   chan struct{} // closed by Close, so that nobody waits on
 	closeOnce sync.Once
 	closeErr  error
 
 	wake wakeup
 }
+
+// Reads is how many rows transactions have read since the store was opened: what an action costs, whatever the machine.
+func (db *DB) Reads() int64 { return db.reads.Load() }
 
 // Open opens the store in the file path, which it makes (mode 0600) or brings up to the current schema. Its
 // directory must exist. A file that another process has open is ErrLocked; one written by a newer Lotse is an error.

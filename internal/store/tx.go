@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +22,10 @@ type Reader interface {
 }
 
 // ReadTx sees the store as it was when the transaction first read. It belongs to one goroutine.
-type ReadTx struct{ c *conn }
+type ReadTx struct {
+	c     *conn
+	reads *atomic.Int64 // rows, of all transactions
+}
 
 // WriteTx reads and writes; it sees its own writes. It belongs to one goroutine.
 type WriteTx struct {
@@ -43,7 +47,7 @@ func (db *DB) View(ctx context.Context, fn func(*ReadTx) error) error {
 		db.readers.rollback(c)
 		return fmt.Errorf("begin reading: %w", err)
 	}
-	tx := &ReadTx{c: c}
+	tx := &ReadTx{c: c, reads: &db.reads}
 	defer func() { tx.c = nil; db.readers.rollback(c) }()
 	return fn(tx)
 }
@@ -62,7 +66,7 @@ func (db *DB) Update(ctx context.Context, fn func(*WriteTx) error) error {
 		db.writer.rollback(c)
 		return fmt.Errorf("begin writing: %w", err)
 	}
-	tx := &WriteTx{ReadTx: ReadTx{c: c}, now: db.o.Now().UTC().Truncate(time.Millisecond), keep: db.o.KeepChanges}
+	tx := &WriteTx{ReadTx: ReadTx{c: c, reads: &db.reads}, now: db.o.Now().UTC().Truncate(time.Millisecond), keep: db.o.KeepChanges}
 	committed := false
 	defer func() {
 		tx.c = nil
@@ -110,6 +114,7 @@ func (tx *ReadTx) row(query string, args, dest []any) error {
 	if tx.c == nil {
 		return errTxOver
 	}
+	tx.reads.Add(1)
 	return tx.c.row(query, args, dest)
 }
 
@@ -117,7 +122,10 @@ func (tx *ReadTx) rows(query string, args []any, scan func(*sql.Rows) error) err
 	if tx.c == nil {
 		return errTxOver
 	}
-	return tx.c.rows(query, args, scan)
+	return tx.c.rows(query, args, func(r *sql.Rows) error {
+		tx.reads.Add(1)
+		return scan(r)
+	})
 }
 
 // exec returns how many rows changed. SQLite ends the transaction by itself on some errors (a full disk), and what came

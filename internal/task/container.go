@@ -165,8 +165,31 @@ func (c *Controller) vpcCIDR(ctx context.Context, l life) (netip.Prefix, error) 
 	return netip.ParsePrefix(cidr)
 }
 
-// leastUsed picks the subnet with the fewest interfaces.
-func leastUsed(tx store.Reader, sc arn.Scope, subnets []string) (state.Subnet, error) {
+// leastUsed picks the subnet with the fewest interfaces, in the zone if there is one. Subnets that were deleted don't
+// count unless all were.
+func leastUsed(tx store.Reader, sc arn.Scope, subnets []string, zone string) (state.Subnet, error) {
+	var in []state.Subnet
+	var gone error
+	for _, id := range subnets {
+		s, err := state.Subnets.Get(tx, sc.Key(id))
+		if errors.Is(err, store.ErrNotFound) {
+			gone = err
+			continue
+		}
+		if err != nil {
+			return state.Subnet{}, err
+		}
+		in = append(in, s.Val)
+	}
+	if len(in) == 0 {
+		return state.Subnet{}, gone
+	}
+	if there := slices.DeleteFunc(slices.Clone(in), func(s state.Subnet) bool { return s.Zone != zone }); len(there) > 0 {
+		in = there
+	}
+	if len(in) == 1 {
+		return in[0], nil
+	}
 	used := map[string]int{}
 	for e, err := range state.NetworkInterfaces.List(tx, sc.Key()) {
 		if err != nil {
@@ -174,9 +197,7 @@ func leastUsed(tx store.Reader, sc arn.Scope, subnets []string) (state.Subnet, e
 		}
 		used[e.Val.Subnet]++
 	}
-	best := slices.MinFunc(subnets, func(a, b string) int { return used[a] - used[b] })
-	s, err := state.Subnets.Get(tx, sc.Key(best))
-	return s.Val, err
+	return slices.MinFunc(in, func(a, b state.Subnet) int { return used[a.ID] - used[b.ID] }), nil
 }
 
 // runtimeSuffix is ten digits that tell a task's containers apart, as in Fargate's runtime ids.

@@ -44,7 +44,7 @@ func (c *Controller) allocate(ctx context.Context, l life) (time.Duration, error
 }
 
 func (c *Controller) newInterface(tx *store.WriteTx, l life, st *state.TaskStatus) error {
-	subnet, err := leastUsed(tx, l.scope(), l.task.Network.Subnets)
+	subnet, err := leastUsed(tx, l.scope(), l.task.Network.Subnets, l.task.Zone)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,11 @@ func (c *Controller) release(ctx context.Context, l life) (time.Duration, error)
 	return 0, c.save(ctx, l, "release", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		if st.Stop == nil {
 			st.Stop = l.task.Stop
+		}
+		if st.LastStatus != "STOPPED" {
+			if err := state.ReleaseTask(tx, l.task); err != nil {
+				return err
+			}
 		}
 		st.LastStatus, st.StoppedAt = "STOPPED", tx.Now()
 		for i := range st.Containers {

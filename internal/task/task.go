@@ -159,6 +159,9 @@ func (c *Controller) Reconcile(ctx context.Context, key string) (time.Duration, 
 
 // sweep removes what runs without a record (its records went with a reset) and queues the rest.
 func (c *Controller) sweep(ctx context.Context) error {
+	if err := c.o.DB.Update(ctx, state.CountTasks); err != nil {
+		return err
+	}
 	known := map[string]bool{}
 	err := c.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		for t, err := range state.Tasks.List(tx, "") {
