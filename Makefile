@@ -44,8 +44,12 @@ arm64: ## cross-compile for arm64
 root: deps build ## tests that make containers, namespaces and rules of the kernel
 	script/as-root $(TEST) -run Root ./internal/...
 
+.PHONY: docker-engine
+docker-engine: deps
+	@script/as-root script/docker-engine
+
 .PHONY: e2e
-e2e: deps build base-images ## a real server, driven from outside
+e2e: deps build base-images docker-engine ## a real server, driven from outside
 	script/as-root $(TEST) -timeout 20m -count=1 ./test/...
 
 .PHONY: conformance
@@ -57,11 +61,11 @@ base-images: deps
 	@script/as-root script/base-images >/dev/null
 
 .PHONY: test
-test: deps build base-images vet lint arm64 ## everything CI runs
+test: deps build base-images docker-engine vet lint arm64 ## everything CI runs
 	script/as-root $(TEST) -timeout 20m ./...
 
 .PHONY: soak
-soak: deps build base-images ## the long ones
+soak: deps build base-images docker-engine ## the long ones
 	LOTSE_SOAK=1 script/as-root $(TEST) -timeout 60m -count=1 ./cmd/lotse-log ./internal/... ./test
 
 .PHONY: bench
