@@ -49,7 +49,7 @@ func (v verdict) blocked(mode string) bool {
 
 // closes says whether the connections are closed, to the client and to the target, that carried the request.
 func (v verdict) closes(mode string) bool {
-	return v.class >= ambiguous && mode != lbconfig.Monitor
+	return v.blocked(mode) || v.class >= ambiguous && mode != lbconfig.Monitor
 }
 
 const (
@@ -130,7 +130,7 @@ func (h *head) frame(lengths, codings []string) {
 	if len(lengths) > 0 && !h.length(lengths) {
 		return
 	}
-	if len(lengths) > 0 && len(codings) > 0 {
+	if len(lengths) > 0 && h.framing.chunked {
 		h.verdict.raise(ambiguous, "BothTeClPresent")
 	}
 	if bodiless && h.framing.chunked {
@@ -146,11 +146,9 @@ func (h *head) frame(lengths, codings []string) {
 	if h.framing.chunked {
 		h.framing.length = 0
 	}
-	if len(lengths) > 1 || len(codings) > 0 && (len(lengths) > 0 || !h.framing.chunked || len(codings) > 1 || codings[0] != "chunked") {
+	if len(lengths) > 1 || len(codings) > 0 && (len(lengths) > 0 || !h.framing.chunked || len(codings) > 1 || codings[0] != "chunked") ||
+		len(lengths) == 1 && len(lengths[0]) > 1 && lengths[0][0] == '0' {
 		h.plain = false
-	}
-	if !h.plain || len(lengths) > 0 && len(lengths[0]) > 1 && lengths[0][0] == '0' {
-		h.dropFraming()
 	}
 }
 
@@ -158,15 +156,6 @@ func (h *head) frame(lengths, codings []string) {
 func (h *head) suspect(f *field) {
 	h.verdict.raise(ambiguous, "SuspiciousHeader")
 	h.drop(f)
-}
-
-// dropFraming has the framing written anew, once.
-func (h *head) dropFraming() {
-	for i := range h.fields {
-		if f := &h.fields[i]; strings.EqualFold(f.name, contentLength) || strings.EqualFold(f.name, transferEncoding) {
-			h.drop(f)
-		}
-	}
 }
 
 // coding reads the Transfer-Encoding. Supported are chunked and identity. Source: ALB user guide, HTTP 501.

@@ -53,19 +53,20 @@ func parseHead(raw []byte) *head {
 	return h
 }
 
-// bytes are the head as net/http, and every target, understands it in one way only.
+// bytes are the head as net/http, and every target, understands it in one way only: what says where the body ends
+// is written anew.
 func (h *head) bytes() []byte {
 	var b bytes.Buffer
 	b.WriteString(h.method + " " + escapeTarget(h.target, true) + " " + h.version + "\r\n")
 	for _, f := range h.fields {
-		if !f.drop {
+		if !f.drop && !strings.EqualFold(f.name, contentLength) && !strings.EqualFold(f.name, transferEncoding) {
 			b.WriteString(f.name + ": " + f.value + "\r\n")
 		}
 	}
 	switch {
 	case h.framing.chunked:
 		b.WriteString("Transfer-Encoding: chunked\r\n")
-	case h.framing.length > 0 || h.has("Content-Length"):
+	case h.framing.length > 0 || h.has(contentLength):
 		b.WriteString("Content-Length: " + strconv.FormatInt(h.framing.length, 10) + "\r\n")
 	}
 	b.WriteString("\r\n")

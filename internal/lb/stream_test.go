@@ -263,7 +263,7 @@ func TestFailure_OfTargets(t *testing.T) {
 	}
 }
 
-func backendGone(t *testing.T) netip.AddrPort {
+func backendGone(t testing.TB) netip.AddrPort {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
