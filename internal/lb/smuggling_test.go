@@ -77,10 +77,11 @@ func TestSmuggling_TargetsSeeTheBalancersRequests(t *testing.T) {
 				r, port := newRig(t), freePort(t)
 				s := site(port, addr)
 				s.Balancers[0].Routing.Desync = mode
+				s.Balancers[0].IdleTimeout = 200 * time.Millisecond // for those that never end
 				r.put(s)
 				r.wait("tg", addr, lbconfig.Healthy)
 				for i, attack := range smuggling {
-					raw := attack + getOf("/next")
+					raw := attack + getOf("/next", "Connection: close")
 					seen := attackWith(t, port, raw, lines, fmt.Sprintf("/sentinel-%d", i))
 					var want []string
 					for _, q := range through([]byte(raw), whole) {
@@ -112,7 +113,6 @@ func attackWith(t *testing.T, port uint16, raw string, lines <-chan string, sent
 	}
 	c.SetDeadline(time.Now().Add(patience))
 	io.WriteString(c, raw)
-	c.(*net.TCPConn).CloseWrite()
 	io.Copy(io.Discard, c)
 	c.Close()
 	resp, err := noKeepAlive.Get("http://" + local(port) + sentinel)
