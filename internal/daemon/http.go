@@ -32,6 +32,8 @@ func (s *server) handler() http.Handler {
 	m.HandleFunc("GET /_lotse/trace", s.own(s.trace))
 	m.HandleFunc("GET /_lotse/counters", s.own(s.counters))
 	m.HandleFunc("POST /_lotse/images", s.importImage)
+	m.HandleFunc("POST /_lotse/images/gc", s.own(s.collectImages))
+	m.HandleFunc("POST /_lotse/images/verify", s.own(s.verifyImages))
 	m.HandleFunc("POST /_lotse/reset", s.reset)
 	m.HandleFunc("/_lotse/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, map[string]string{"message": "There is no " + r.Method + " " + r.URL.Path + " on a Lotse server of this version."})
@@ -194,6 +196,19 @@ func (s *server) importImage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, http.StatusOK, map[string]string{"Name": name, "Digest": m.Digest.String()})
+}
+
+// collectImages frees what no repository, task or build needs.
+func (s *server) collectImages(r *http.Request, _ []byte) (any, error) {
+	if err := s.registry.CollectNow(r.Context()); err != nil {
+		return nil, err
+	}
+	return s.blobs.Collect(r.Context())
+}
+
+// verifyImages reads all content of repositories, and says what is damaged.
+func (s *server) verifyImages(r *http.Request, _ []byte) (any, error) {
+	return s.registry.Verify(r.Context())
 }
 
 // Private

@@ -59,6 +59,7 @@ type server struct {
 	verifier *awsauth.Verifier
 	api      *awswire.Mux
 	registry *oci.Registry
+	blobs    *ctrd.Blobs
 	acm      *acm.Service
 	iam      *iam.Service
 	ecr      *ecr.Service
@@ -146,8 +147,8 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	}
 	secret := sha256.Sum256([]byte("registry token\n" + creds.SecretAccessKey))
 	s.iam = iam.New(iam.Options{DB: s.db, Key: key, Log: log})
-	blobs := ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
-	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: blobs, RegistryHost: registryHost, Scope: s.home(),
+	s.blobs = ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
+	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: s.blobs, RegistryHost: registryHost, Scope: s.home(),
 		Secret: secret[:], TokenTTL: s.o.TokenTTL, Permit: s.iam.Permit, Log: log.With("part", "registry"),
 		Events: func(ctx context.Context, sc arn.Scope, group, stream string) (string, error) {
 			return s.logs.Stream(ctx, sc, group, stream, true)

@@ -36,6 +36,9 @@ type BlobStore interface {
 	// Forget removes what is kept about a repository that holds nothing. For the collector.
 	Forget(ctx context.Context, repo string) error
 
+	// Discard removes content that is held: it is damaged. The holds stay, for the next that brings it.
+	Discard(ctx context.Context, d digest.Digest) error
+
 	// Begin opens a new upload under an id of the caller's choice.
 	Begin(ctx context.Context, repo, id string) (Upload, error)
 	// Resume opens an upload again, after Close, a restart of this process, or one of the store.

@@ -13,6 +13,9 @@ import (
 // again, which costs hashing what came so far.
 const idleUpload = 10 * time.Minute
 
+// pushPatience is how long a client may take from a layer to the manifest that names it.
+const pushPatience = 15 * time.Minute
+
 // Wake makes the collector look at once, for instance because an image was deleted.
 func (g *Registry) Wake() {
 	select {
@@ -42,9 +45,22 @@ func (g *Registry) Run(ctx context.Context) error {
 // Collect ends expired uploads, deletes the records of blobs that no manifest wants, and releases what is
 // held without a record. It looks at the records alone, so it may run at any time, also after a crash.
 func (g *Registry) Collect(ctx context.Context) error {
+	return g.collect(ctx, g.o.BlobTTL)
+}
+
+// CollectNow is Collect that waits for pushes only a while: blobs that no manifest wants go when nobody asked for them
+// in the last minutes.
+func (g *Registry) CollectNow(ctx context.Context) error {
+	return g.collect(ctx, min(pushPatience, g.o.BlobTTL))
+}
+
+// Private
+
+// collect deletes blobs that no manifest wants and that nobody asked for in the last ttl.
+func (g *Registry) collect(ctx context.Context, ttl time.Duration) error {
 	now := g.o.Now()
 	var errs []error
-	if err := g.o.Records.Expire(ctx, now); err != nil {
+	if err := g.o.Records.Expire(ctx, now.Add(g.o.BlobTTL-ttl)); err != nil {
 		errs = append(errs, fmt.Errorf("expire blobs: %w", err))
 	}
 	if err := g.collectUploads(ctx, now); err != nil {
@@ -61,8 +77,6 @@ func (g *Registry) Collect(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
-
-// Private
 
 // collectHolds releases what the repository holds and has no record of.
 func (g *Registry) collectHolds(ctx context.Context, repo string, ds []digest.Digest) error {

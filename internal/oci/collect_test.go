@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/lotse-project/lotse/internal/oci"
 	"github.com/lotse-project/lotse/internal/oci/ocitest"
 )
 
@@ -145,5 +147,59 @@ func TestRun_CollectsWhenWokenAndEnds(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestCollectNow_WaitsForPushesOnlyAWhile(t *testing.T) {
+	b := newBench(t)
+	m := b.image(t, "foo", "v1", "config", "layer")
+	if res := b.do(t, "admin", "DELETE", "/v2/foo/manifests/"+m.Digest.String(), nil, ""); res.StatusCode != 202 {
+		t.Fatal(res.Status)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  bool
+	}{{5 * time.Minute, true}, {15 * time.Minute, false}} {
+		b.now = b.now.Add(step.after)
+		if err := b.g.CollectNow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.has(t, "layer"); got != step.want {
+			t.Errorf("the layer is there %v later: %v, want %v", step.after, got, step.want)
+		}
+	}
+}
+
+func TestVerify_FindsDamageAndTheNextPushHealsIt(t *testing.T) {
+	b := newBench(t)
+	b.image(t, "foo", "v1", "config", "shared", "own")
+	b.image(t, "foo/bar", "v1", "config", "shared")
+	v, err := b.g.Verify(t.Context())
+	if err != nil || len(v.Damaged) > 0 || v.Blobs != 5 {
+		t.Fatalf("Verify of what is whole = %+v, %v, want 5 blobs", v, err)
+	}
+	d := digest.FromString("shared")
+	if err := os.WriteFile(b.store.Path(d), []byte("sharee"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if v, err = b.g.Verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []oci.Damage{{Digest: d, Repositories: []string{"000000000000/us-east-1/foo", "000000000000/us-east-1/foo/bar"}}}
+	if diff := cmp.Diff(want, v.Damaged); diff != "" {
+		t.Errorf("damage (-want +got):\n%s", diff)
+	}
+	if res := b.do(t, "admin", "GET", "/v2/foo/blobs/"+d.String(), nil, ""); res.StatusCode != 404 {
+		t.Errorf("damaged content: %s", res.Status)
+	}
+	if v, _ = b.g.Verify(t.Context()); len(v.Damaged) != 1 || !v.Damaged[0].Missing {
+		t.Errorf("until it comes again: %+v", v.Damaged)
+	}
+	b.push(t, "foo", "shared")
+	if v, _ = b.g.Verify(t.Context()); len(v.Damaged) > 0 {
+		t.Errorf("after a push: %+v", v.Damaged)
+	}
+	if res := b.do(t, "admin", "GET", "/v2/foo/bar/blobs/"+d.String(), nil, ""); res.StatusCode != 200 {
+		t.Errorf("the other repository's: %s", res.Status)
 	}
 }

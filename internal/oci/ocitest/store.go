@@ -40,6 +40,9 @@ func NewDirStore(dir string) *DirStore {
 
 var _ oci.BlobStore = (*DirStore)(nil)
 
+// Path is the file of a blob.
+func (s *DirStore) Path(d digest.Digest) string { return s.blob(d) }
+
 // Stat is part of oci.BlobStore, as is what follows.
 func (s *DirStore) Stat(_ context.Context, d digest.Digest) (int64, error) {
 	fi, err := os.Stat(s.blob(d))
@@ -114,6 +117,13 @@ func (s *DirStore) Forget(_ context.Context, repo string) error {
 		return nil
 	}
 	return err
+}
+
+func (s *DirStore) Discard(_ context.Context, d digest.Digest) error {
+	if err := os.Remove(s.blob(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (s *DirStore) Begin(_ context.Context, repo, id string) (oci.Upload, error) {

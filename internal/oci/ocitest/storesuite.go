@@ -38,6 +38,7 @@ func TestBlobStore(t *testing.T, s StoreUnderTest) {
 		"MissingThingsAreErrNotFound":      testMissing,
 		"ManifestsAreHeldWithTheirContent": testManifest,
 		"ABlobReadWhileItGoes":             testReadWhileGone,
+		"DiscardedBlobsComeAgain":          testDiscard,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s, a, b) })
 	}
@@ -342,5 +343,27 @@ func release(t *testing.T, s oci.BlobStore, repo string, d digest.Digest) {
 	t.Helper()
 	if err := s.Release(t.Context(), repo, d); err != nil {
 		t.Errorf("Release: %v", err)
+	}
+}
+
+func testDiscard(t *testing.T, s StoreUnderTest, a, _ string) {
+	content, d := Random(100_000)
+	Upload(t, s.Store, a, content)
+	if err := s.Store.Discard(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Store.Stat(t.Context(), d); !errors.Is(err, oci.ErrNotFound) {
+		t.Errorf("Stat of a discarded blob: %v", err)
+	}
+	if _, err := s.Store.Open(t.Context(), d); !errors.Is(err, oci.ErrNotFound) {
+		t.Errorf("Open of a discarded blob: %v", err)
+	}
+	if err := s.Store.Discard(t.Context(), d); err != nil {
+		t.Errorf("a second Discard: %v", err)
+	}
+	Upload(t, s.Store, a, content)
+	s.Collected()
+	if got := read(t, s.Store, d); !bytes.Equal(got, content) {
+		t.Error("it came again as something else")
 	}
 }

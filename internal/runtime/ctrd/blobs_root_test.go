@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -135,5 +138,56 @@ func (l *lab) awaitDaemon(t testing.TB) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestBlobs_DamageIsHealedByTheNextPush(t *testing.T) {
+	l := newLab(t)
+	s, repo := l.newBlobs(), "000000000000/us-east-1/app"
+	data, d := ocitest.Random(1 << 20)
+	ocitest.Upload(t, s, repo, data)
+	file := filepath.Join(l.sup.ContentDir(), "blobs", "sha256", d.Encoded())
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("damage"), 1000); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := s.Discard(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the damaged file: %v", err)
+	}
+	ocitest.Upload(t, s, repo, data)
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("what came again is not what was sent: %v", err)
+	}
+}
+
+func TestBlobs_Collect(t *testing.T) {
+	l := newLab(t)
+	s, repo := l.newBlobs(), "000000000000/us-east-1/app"
+	if _, err := s.Collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kept, _ := ocitest.Random(1000)
+	ocitest.Upload(t, s, repo, kept)
+	data, _ := ocitest.Random(1 << 20)
+	d := ocitest.Upload(t, s, repo, data)
+	if err := l.Engine.Prepare(t.Context(), l.Image); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Release(t.Context(), repo, d); err != nil {
+		t.Fatal(err)
+	}
+	freed, err := s.Collect(t.Context())
+	if want := (Freed{Blobs: 1, Bytes: 1 << 20}); err != nil || freed.Blobs != want.Blobs || freed.Bytes < want.Bytes {
+		t.Errorf("Collect = %+v, %v, want %+v", freed, err, want)
+	}
+	if freed, err = s.Collect(t.Context()); err != nil || freed != (Freed{}) {
+		t.Errorf("a second Collect = %+v, %v", freed, err)
 	}
 }
