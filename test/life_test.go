@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,10 +19,13 @@ import (
 )
 
 // lifeProgram is well as long as /tmp/well is there. "serve N" is well after a moment, for N seconds (0: for ever);
-// "exit AFTER CODE" ends; "check" tells whether it is well.
+// "exit AFTER CODE" ends; "check" tells whether it is well; "again AFTER" ends with 1 after so many seconds the first time
+// it runs, and with 40 and the RestartCount of its metadata the second.
 const lifeProgram = `package main
 
 import (
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
@@ -40,15 +44,32 @@ func main() {
 	case "exit":
 		time.Sleep(time.Duration(n(2)) * time.Second)
 		os.Exit(n(3))
+	case "again":
+		if _, err := os.Stat("/ran"); err == nil {
+			var meta struct{ RestartCount int }
+			for range 100 { // what happened just now is told a moment later
+				resp, err := http.Get(os.Getenv("ECS_CONTAINER_METADATA_URI_V4"))
+				if err != nil {
+					println(err.Error())
+				} else if json.NewDecoder(resp.Body).Decode(&meta); meta.RestartCount > 0 {
+					break
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			os.Exit(40 + meta.RestartCount)
+		}
+		os.WriteFile("/ran", nil, 0o666)
+		time.Sleep(time.Duration(n(2)) * time.Second)
+		os.Exit(1)
 	case "serve":
+		ch := make(chan os.Signal, 1)
+		signal.Notify(ch, syscall.SIGTERM)
 		time.Sleep(300 * time.Millisecond)
 		os.Mkdir("/tmp", 0o777)
 		os.WriteFile("/tmp/well", nil, 0o666)
 		if n(2) > 0 {
 			time.AfterFunc(time.Duration(n(2))*time.Second, func() { os.Remove("/tmp/well") })
 		}
-		ch := make(chan os.Signal, 1)
-		signal.Notify(ch, syscall.SIGTERM)
 		<-ch
 	}
 }
@@ -99,6 +120,16 @@ func dependsOn(name string, c ecstypes.ContainerCondition) ecstypes.ContainerDep
 	return ecstypes.ContainerDependency{ContainerName: &name, Condition: c}
 }
 
+// launch runs a task of a definition and returns its ARN.
+func launch(t *testing.T, c *ecs.Client, network *ecstypes.NetworkConfiguration, definition string) string {
+	t.Helper()
+	out, err := c.RunTask(t.Context(), &ecs.RunTaskInput{Cluster: awssdk.String("test"), TaskDefinition: &definition, LaunchType: ecstypes.LaunchTypeFargate, NetworkConfiguration: network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *out.Tasks[0].TaskArn
+}
+
 // await describes a task until it is as wanted.
 func await(t *testing.T, c *ecs.Client, task, what string, ok func(ecstypes.Task) bool) (v ecstypes.Task) {
 	t.Helper()
@@ -127,35 +158,32 @@ func containers(v ecstypes.Task) string {
 	return b.String()
 }
 
+// ordered are three containers: db, which must be healthy, and migrate, which must succeed, before app starts.
+func ordered() []ecstypes.ContainerDefinition {
+	migrate, db, app := runs("migrate", "exit", "0", "0"), runs("db", "serve", "0"), runs("app", "serve", "0")
+	migrate.Essential = awssdk.Bool(false)
+	migrate.DependsOn = []ecstypes.ContainerDependency{dependsOn("db", "START")}
+	db.HealthCheck, app.HealthCheck = wellCheck(), wellCheck()
+	app.DependsOn = []ecstypes.ContainerDependency{dependsOn("db", "HEALTHY"), dependsOn("migrate", "SUCCESS")}
+	return []ecstypes.ContainerDefinition{app, migrate, db}
+}
+
 // A task's containers start in the order of their dependencies; one that must be healthy is, and stays so while the server
 // is away; one that fails keeps the others from starting.
 func TestContainerLives(t *testing.T) {
 	s := start(t)
-	migrate, db, app := runs("migrate", "exit", "0", "0"), runs("db", "serve", "0"), runs("app", "serve", "0")
-	migrate.Essential = awssdk.Bool(false)
-	migrate.DependsOn = []ecstypes.ContainerDependency{dependsOn("db", "START")}
-	db.HealthCheck = wellCheck()
-	app.DependsOn = []ecstypes.ContainerDependency{dependsOn("db", "HEALTHY"), dependsOn("migrate", "SUCCESS")}
-	failing := migrate
-	failing.Command, failing.DependsOn = []string{"exit", "0", "3"}, nil
+	failing := runs("migrate", "exit", "0", "3")
+	failing.Essential = awssdk.Bool(false)
 	blocked := runs("app", "serve", "0")
 	blocked.DependsOn = []ecstypes.ContainerDependency{dependsOn("migrate", "SUCCESS")}
-	c, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"good": {app, migrate, db}, "bad": {blocked, failing}})
-	run := func(definition string) string {
-		t.Helper()
-		out, err := c.RunTask(t.Context(), &ecs.RunTaskInput{Cluster: awssdk.String("test"), TaskDefinition: &definition, LaunchType: ecstypes.LaunchTypeFargate, NetworkConfiguration: network})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return *out.Tasks[0].TaskArn
-	}
-	good := run("good")
+	c, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"good": ordered(), "bad": {blocked, failing}})
+	good := launch(t, c, network, "good")
 	running := await(t, c, good, "runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" && v.HealthStatus == "HEALTHY" })
-	if got := containers(running); got != "app RUNNING UNKNOWN; migrate STOPPED UNKNOWN exit 0; db RUNNING HEALTHY; " {
+	if got := containers(running); got != "app RUNNING HEALTHY; migrate STOPPED UNKNOWN exit 0; db RUNNING HEALTHY; " {
 		t.Errorf("containers: %s", got)
 	}
 	t.Logf("three containers in order: RUNNING %s after the task was made", running.StartedAt.Sub(*running.CreatedAt))
-	bad := await(t, c, run("bad"), "stops", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
+	bad := await(t, c, launch(t, c, network, "bad"), "stops", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
 	if *bad.StoppedReason != "Task failed to start" || bad.StopCode != "TaskFailedToStart" || bad.StartedAt != nil || *bad.Containers[0].ExitCode != 143 ||
 		!strings.HasPrefix(*bad.Containers[0].Reason, "CannotStartContainerError: dependency graph: ") {
 		t.Errorf("%s %s, %s", bad.StopCode, *bad.StoppedReason, awssdk.ToString(bad.Containers[0].Reason))
@@ -175,7 +203,7 @@ func TestContainerLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := await(t, c, good, "stops", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
-	if got := containers(v); got != "app STOPPED UNKNOWN exit 0; migrate STOPPED UNKNOWN exit 0; db STOPPED HEALTHY exit 0; " || *v.StoppedReason != "Task stopped by user" {
+	if got := containers(v); got != "app STOPPED HEALTHY exit 0; migrate STOPPED UNKNOWN exit 0; db STOPPED HEALTHY exit 0; " || *v.StoppedReason != "Task stopped by user" {
 		t.Errorf("stopped: %s because of %s", got, *v.StoppedReason)
 	}
 	at := []*time.Time{v.CreatedAt, v.ConnectivityAt, v.PullStartedAt, v.PullStoppedAt, v.StartedAt, v.StoppingAt, v.ExecutionStoppedAt, v.StoppedAt}
@@ -223,5 +251,74 @@ func TestContainerHealth_Service(t *testing.T) {
 	id := task[strings.LastIndexByte(task, '/')+1:]
 	if all := strings.Join(events, "\n"); !strings.Contains(all, "(service web) (task "+id+") failed container health checks.") || !strings.Contains(all, "has reached a steady state.") {
 		t.Errorf("events:\n%s", all)
+	}
+}
+
+// A container with a restart policy runs again in place, and its metadata says how often; the task runs on.
+func TestRestartPolicy(t *testing.T) {
+	s := start(t)
+	main, side := runs("main", "serve", "0"), runs("side", "again", "61")
+	side.Essential = awssdk.Bool(false)
+	side.RestartPolicy = &ecstypes.ContainerRestartPolicy{Enabled: awssdk.Bool(true), RestartAttemptPeriod: awssdk.Int32(60)}
+	c, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"again": {main, side}})
+	task := launch(t, c, network, "again")
+	await(t, c, task, "runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" })
+	time.Sleep(50 * time.Second) // it takes at least a minute
+	v := await(t, c, task, "runs again", func(v ecstypes.Task) bool { return *v.Containers[1].LastStatus == "STOPPED" })
+	if got := containers(v); got != "main RUNNING UNKNOWN; side STOPPED UNKNOWN exit 41; " || *v.LastStatus != "RUNNING" {
+		t.Errorf("%s: %s", *v.LastStatus, got)
+	}
+}
+
+// The server is killed at each point of the life of a task with dependencies and a health check, and comes back: the task
+// comes to the same end and nothing is left over.
+func TestKilledDuringLives(t *testing.T) {
+	s := start(t)
+	_, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"good": ordered()})
+	var points []string
+	for _, p := range []string{"start:before", "start:before#2", "start:before#3", "start:started", "start:started#2", "start:started#3", "start:after", "start:after#2", "observe:before", "observe:after",
+		"health:before", "health:after", "stop:before", "stop:before#2", "stop:signalled", "stop:signalled#2", "stop:after"} {
+		points = append(points, "task."+p)
+	}
+	for _, point := range points {
+		s.Kill()
+		s.Env = []string{"LOTSE_FAULT=" + point}
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c := ecs.NewFromConfig(s.Config())
+		task := launch(t, c, network, "good")
+		if strings.Contains(point, "stop") {
+			await(t, c, task, point+": runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" && v.HealthStatus == "HEALTHY" })
+			_, _ = c.StopTask(t.Context(), &ecs.StopTaskInput{Cluster: awssdk.String("test"), Task: &task})
+		}
+		died, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if err := s.Died(died); err != nil {
+			t.Fatalf("%s was never reached", point)
+		}
+		cancel()
+		s.Env = nil
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c = ecs.NewFromConfig(s.Config())
+		if !strings.Contains(point, "stop") {
+			v := await(t, c, task, point+": runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" && v.HealthStatus == "HEALTHY" })
+			if got := containers(v); got != "app RUNNING HEALTHY; migrate STOPPED UNKNOWN exit 0; db RUNNING HEALTHY; " {
+				t.Errorf("%s: containers: %s", point, got)
+			}
+			if _, err := c.StopTask(t.Context(), &ecs.StopTaskInput{Cluster: awssdk.String("test"), Task: &task}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v := await(t, c, task, point+": stops", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
+		if got := containers(v); got != "app STOPPED HEALTHY exit 0; migrate STOPPED UNKNOWN exit 0; db STOPPED HEALTHY exit 0; " || v.StopCode != "UserInitiated" {
+			t.Errorf("%s: %s, %s", point, v.StopCode, got)
+		}
+		bundles, _ := filepath.Glob("/run/lotse/*/containerd/io.containerd.runtime.v2.task/lotse-" + id(s) + "/*")
+		files, _ := filepath.Glob("/run/lotse/" + id(s) + "/tasks/*")
+		if len(bundles)+len(files) > 0 {
+			t.Errorf("%s: left over: %v %v", point, bundles, files)
+		}
 	}
 }

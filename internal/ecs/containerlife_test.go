@@ -112,11 +112,14 @@ func TestDescribeTasks_Health(t *testing.T) {
 	}
 	b.update(func(tx *store.WriteTx) error {
 		st := state.TaskStatus{LastStatus: "RUNNING", Containers: []state.ContainerStatus{
-			{Name: "app", Essential: true, Health: state.ContainerHealth{Status: state.Healthy}}, {Name: "side", Health: state.ContainerHealth{Status: state.Unhealthy}}}}
+			{Name: "app", Essential: true, Health: state.ContainerHealth{Status: state.Healthy}}, {Name: "side", Health: state.ContainerHealth{Status: state.Unhealthy, ExitCode: 7, Output: "connection refused\n"}}}}
 		return state.TaskStatuses.Put(tx, &store.Object[state.TaskStatus]{Key: keyOf(task), Val: st})
 	})
 	v := must(b.s.DescribeTasks(b.ctx, &ecs.DescribeTasksInput{Tasks: []string{*task.TaskArn}}))(t).Tasks[0]
 	if v.HealthStatus != "HEALTHY" || v.Containers[0].HealthStatus != "HEALTHY" || v.Containers[1].HealthStatus != "UNHEALTHY" {
 		t.Errorf("task %s, containers %s %s", v.HealthStatus, v.Containers[0].HealthStatus, v.Containers[1].HealthStatus)
+	}
+	if got, want := aws.ToString(v.Containers[1].Reason), "The health check failed with exit code 7: connection refused"; got != want || v.Containers[0].Reason != nil {
+		t.Errorf("reason %q, want %q", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -112,8 +113,8 @@ func containerViews(t state.Task, st state.TaskStatus, def types.TaskDefinition)
 			if cs.RuntimeID != "" {
 				c.RuntimeId = aws.String(cs.RuntimeID)
 			}
-			if cs.Reason != "" {
-				c.Reason = aws.String(cs.Reason)
+			if reason := containerReason(cs); reason != "" {
+				c.Reason = aws.String(reason)
 			}
 			if cs.ExitCode != nil {
 				c.ExitCode = aws.Int32(int32(*cs.ExitCode))
@@ -122,6 +123,23 @@ func containerViews(t state.Task, st state.TaskStatus, def types.TaskDefinition)
 		out = append(out, c)
 	}
 	return out
+}
+
+// containerReason says more of a container, of one that runs and is UNHEALTHY too: what its check said, which AWS shows
+// nowhere. At most 1024 characters, as documented.
+func containerReason(cs state.ContainerStatus) string {
+	h := cs.Health
+	if cs.Reason != "" || h.Status != state.Unhealthy {
+		return cs.Reason
+	}
+	reason := "The health check failed"
+	if h.ExitCode > 0 {
+		reason += fmt.Sprintf(" with exit code %d", h.ExitCode)
+	}
+	if out := strings.TrimSpace(h.Output); out != "" {
+		reason += ": " + out
+	}
+	return strings.ToValidUTF8(reason[:min(len(reason), 1024)], "")
 }
 
 // healthStatus is UNKNOWN also of what has no health check.

@@ -51,7 +51,7 @@ type Engine interface {
 	Restart(ctx context.Context, taskID, container string) error
 	// Exec runs a command inside a running container as the container's own command runs: same user, environment,
 	// working directory, limits, and no privilege more. When ctx ends first, the command and all of its process group are
-	// killed, and the error is ctx's cause. ErrUnrunnable when there is no such program, ErrNotFound when the container
+	// killed, and the error is ctx's cause. ErrUnrunnable when it can't be run (no such program), ErrNotFound when the container
 	// doesn't run. Commands in one container wait for each other.
 	Exec(ctx context.Context, taskID, container string, c Command) (Result, error)
 	// Stop sends a container the stop signal: signal, or when it is empty the image's STOPSIGNAL, or SIGTERM.

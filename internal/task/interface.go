@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,28 +24,53 @@ func (c *Controller) allocate(ctx context.Context, l life) (time.Duration, error
 			}
 		}
 		st.LastStatus = "PENDING"
-		if len(st.Containers) > 0 {
-			return nil
-		}
-		for _, d := range l.definition.ContainerDefinitions {
-			cs := state.ContainerStatus{Name: *d.Name, Image: *d.Image, LastStatus: "PENDING", ARNID: uuid.NewString(), Essential: aws.ToBool(d.Essential)}
-			if _, has := ruleOf(d, false); has {
-				cs.Health = state.ContainerHealth{Status: state.Unknown, Since: tx.Now()}
-			}
-			st.Containers = append(st.Containers, cs)
-		}
+		l.addContainers(tx, st)
 		return nil
 	})
-	var subnet *state.NoFreeAddressError
-	var pool *state.NoPublicAddressError
-	if errors.As(err, &subnet) || errors.As(err, &pool) || errors.Is(err, store.ErrNotFound) { // a subnet or group that was deleted
-		return 0, c.fail(ctx, l, "", "Unexpected EC2 error while attempting to create network interface: "+err.Error())
+	var refused *interfaceError
+	if errors.As(err, &refused) {
+		return 0, c.fail(ctx, l, "", refused.Error())
 	}
 	return 0, err
 }
 
+// An interfaceError is why the task gets no network interface. Source: reasons as published by users of Fargate, with the
+// error code of EC2.
+type interfaceError struct {
+	public       bool
+	subnet, code string
+}
+
+func (e *interfaceError) Error() string {
+	assignment := "disabled"
+	if e.public {
+		assignment = "enabled"
+	}
+	return fmt.Sprintf("Unexpected EC2 error while attempting to Create Network Interface with public IP assignment %s in subnet '%s': %s", assignment, e.subnet, e.code)
+}
+
+// addContainers notes the containers that the task will have.
+func (l life) addContainers(tx *store.WriteTx, st *state.TaskStatus) {
+	if len(st.Containers) > 0 {
+		return
+	}
+	for _, d := range l.definition.ContainerDefinitions {
+		cs := state.ContainerStatus{Name: *d.Name, Image: *d.Image, LastStatus: "PENDING", ARNID: uuid.NewString(), Essential: aws.ToBool(d.Essential)}
+		if _, has := ruleOf(d, false); has {
+			cs.Health = state.ContainerHealth{Status: state.Unknown, Since: tx.Now()}
+		}
+		st.Containers = append(st.Containers, cs)
+	}
+}
+
 func (c *Controller) newInterface(tx *store.WriteTx, l life, st *state.TaskStatus) error {
+	refuse := func(subnet, code string) error {
+		return &interfaceError{l.task.Network.AssignPublicIP, subnet, code}
+	}
 	subnet, err := leastUsed(tx, l.scope(), l.task.Network.Subnets, l.task.Zone)
+	if errors.Is(err, store.ErrNotFound) { // deleted since
+		return refuse(l.task.Network.Subnets[0], "InvalidSubnetID.NotFound")
+	}
 	if err != nil {
 		return err
 	}
@@ -52,11 +78,23 @@ func (c *Controller) newInterface(tx *store.WriteTx, l life, st *state.TaskStatu
 		Scope: l.scope(), Subnet: subnet.ID, Groups: l.task.Network.SecurityGroups, Task: l.task.ID,
 		Description: l.task.ARN(),
 	})
+	var full *state.NoFreeAddressError
+	if errors.As(err, &full) {
+		return refuse(subnet.ID, "InsufficientFreeAddressesInSubnet")
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return refuse(subnet.ID, "InvalidSecurityGroupID.NotFound")
+	}
 	if err != nil {
 		return err
 	}
 	if l.task.Network.AssignPublicIP {
-		if eni.Public, err = c.o.PublicAddress(tx, l.scope(), eni.ID); err != nil {
+		eni.Public, err = c.o.PublicAddress(tx, l.scope(), eni.ID)
+		var taken *state.NoPublicAddressError
+		if errors.As(err, &taken) {
+			return refuse(subnet.ID, "AddressLimitExceeded")
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -154,6 +154,7 @@ func (c *Controller) save(ctx context.Context, l life, done string, change func(
 func (c *Controller) fail(ctx context.Context, l life, container, reason string) error {
 	return c.save(ctx, l, "", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		st.Stop = &state.Stop{At: tx.Now(), Code: string(ecstypes.TaskStopCodeTaskFailedToStart), Reason: reason}
+		l.addContainers(tx, st)
 		for i := range st.Containers {
 			if container == "" || st.Containers[i].Name == container {
 				st.Containers[i].Reason = reason

@@ -56,6 +56,9 @@ func note(world *runtime.TaskState, st *state.TaskStatus, now time.Time) {
 				cs.Health = state.ContainerHealth{Status: state.Unknown, Since: now}
 			}
 		}
+		if ok && cs.StartedAt.IsZero() { // started by a server that was killed before it could say so
+			cs.StartedAt = w.StartedAt
+		}
 		if ok && w.Status != runtime.Stopped {
 			continue
 		}
@@ -66,7 +69,7 @@ func note(world *runtime.TaskState, st *state.TaskStatus, now time.Time) {
 		if !w.FinishedAt.IsZero() {
 			cs.StoppedAt = w.FinishedAt
 		}
-		if !w.StartedAt.IsZero() || !cs.StartedAt.IsZero() {
+		if !cs.StartedAt.IsZero() {
 			cs.ExitCode = aws.Int(w.ExitCode)
 		}
 		switch {

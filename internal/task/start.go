@@ -54,6 +54,7 @@ func (c *Controller) startSome(ctx context.Context, l life, names []string) erro
 		if err != nil {
 			return err
 		}
+		c.o.Fault("task.start:started")
 	}
 	return c.save(ctx, l, "", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		for _, name := range names {
@@ -64,13 +65,9 @@ func (c *Controller) startSome(ctx context.Context, l life, names []string) erro
 	})
 }
 
-// giveUp ends containers that can't start any more, and with an essential one the task.
+// giveUp ends containers that can't start any more, and with an essential one the task. Their processes, which wait to begin,
+// go with the task.
 func (c *Controller) giveUp(ctx context.Context, l life, never map[string]string) error {
-	for name := range never {
-		if err := c.o.Engine.Kill(ctx, l.task.ID, name); err != nil { // its process waits to begin
-			return err
-		}
-	}
 	return c.save(ctx, l, "", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		for name, why := range never {
 			cs := st.Container(name)

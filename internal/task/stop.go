@@ -22,6 +22,7 @@ func (c *Controller) stop(ctx context.Context, l life) (time.Duration, error) {
 			if err := c.o.Engine.Kill(ctx, l.task.ID, name); err != nil {
 				return 0, err
 			}
+			c.o.Fault("task.stop:killed")
 		}
 		if len(e.signal) > 0 {
 			return time.Millisecond, c.tell(ctx, l, e.signal) // look again: the exit's event may have come already
@@ -60,6 +61,7 @@ func (c *Controller) tell(ctx context.Context, l life, names []string) error {
 		if err := c.o.Engine.Stop(ctx, l.task.ID, name, ""); err != nil {
 			return err
 		}
+		c.o.Fault("task.stop:signalled")
 	}
 	return c.save(ctx, l, "", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		st.LastStatus = "STOPPING"

@@ -48,7 +48,8 @@ type Options struct {
 	Endpoints []string
 	// StrictTiming keeps to AWS's timing of health checks.
 	StrictTiming bool
-	// Fault is called before and after every step with its name ("create:before"); tests break there. Nil: never.
+	// Fault is called before and after every step with its name ("task.create:before"), and within those that do several
+	// things between one and the next ("task.stop:signalled"); tests break there. Nil: never.
 	Fault func(point string)
 	Log   *slog.Logger
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -74,29 +75,38 @@ func (e *Engine) exec(ctx context.Context, taskID, id string, cmd runtime.Comman
 	if err != nil {
 		return none, err
 	}
-	out, err := newExecOutput(ctx, filepath.Join(e.s.taskFiles(), taskID, "exec-"+id), cmd.MaxOutput)
+	out, err := e.execOutput(ctx, c, taskID, id, cmd.MaxOutput)
 	if err != nil {
 		return none, err
 	}
-	defer out.close()
+	defer func() { out.close(e.endExec(ctx, c, id)) }() // the output is taken to the end: the shim waits for that
 	request := &tasks.ExecProcessRequest{ContainerID: id, ExecID: execID, Stdout: out.fifos.Stdout, Stderr: out.fifos.Stderr, Spec: process}
-	_, err = c.TaskService().Exec(ctx, request)
-	if errdefs.IsAlreadyExists(errgrpc.ToNative(err)) { // a predecessor was killed while it ran
-		e.endExec(ctx, c, id)
-		_, err = c.TaskService().Exec(ctx, request)
-	}
-	if err != nil {
+	if _, err := c.TaskService().Exec(ctx, request); err != nil {
 		return none, cause(ctx, errgrpc.ToNative(err))
 	}
-	defer e.endExec(ctx, c, id)
 	if _, err := c.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
-		return none, cause(ctx, classify(errgrpc.ToNative(err)))
+		return none, e.notExecuted(ctx, c, id, errgrpc.ToNative(err))
 	}
 	w, err := c.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
 	if err != nil {
 		return none, cause(ctx, errgrpc.ToNative(err))
 	}
 	return runtime.Result{ExitCode: int(w.ExitStatus), Output: out.bytes()}, nil
+}
+
+// notExecuted tells why a command did not begin: its context has ended, its container has, or runc couldn't, because there is
+// no such program, no memory left, or the like.
+func (e *Engine) notExecuted(ctx context.Context, c *client.Client, id string, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !strings.Contains(err.Error(), "OCI runtime exec failed") {
+		return err
+	}
+	if p, perr := e.process(ctx, c, id); perr != nil || p.Status != tasktypes.Status_RUNNING {
+		return fmt.Errorf("it has ended: %w: %w", runtime.ErrNotFound, err)
+	}
+	return fmt.Errorf("%w: %w", runtime.ErrUnrunnable, err)
 }
 
 // cause prefers the reason why ctx ended to what the call that it broke off says.
@@ -107,13 +117,33 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// endExec removes the command of a container; one that still runs is killed, and what it started with it. It is
-// harmless when there is none.
-func (e *Engine) endExec(ctx context.Context, c *client.Client, id string) {
+// execOutput makes the pipes for a command's output. Those that are there already tell of a command whose server was
+// killed: the shim may be waiting for somebody to read from them, and that goes first.
+func (e *Engine) execOutput(ctx context.Context, c *client.Client, taskID, id string, limit int) (*execOutput, error) {
+	dir := filepath.Join(e.s.taskFiles(), taskID, "exec-"+id)
+	if _, err := os.Stat(dir); err == nil {
+		old, err := openExecOutput(ctx, dir, 0)
+		if err != nil {
+			return nil, err
+		}
+		removed := e.endExec(ctx, c, id)
+		if old.close(removed); !removed {
+			return nil, errors.New("the last command is not removed yet")
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil { // not with its parents: the task may just have been removed
+		return nil, err
+	}
+	return openExecOutput(ctx, dir, limit)
+}
+
+// endExec removes the command of a container; one that still runs is killed, and what it started with it. It reports
+// whether none is left.
+func (e *Engine) endExec(ctx context.Context, c *client.Client, id string) (removed bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWithin)
 	defer cancel()
 	r, err := c.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id, ExecID: execID})
-	if err == nil && r.Process.Status != tasktypes.Status_STOPPED {
+	if err == nil && r.Process.Status != tasktypes.Status_STOPPED && r.Process.Status != tasktypes.Status_CREATED {
 		e.killProcessGroup(id, int(r.Process.Pid))
 		_, _ = c.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, ExecID: execID, Signal: uint32(syscall.SIGKILL)})
 		_, _ = c.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
@@ -121,7 +151,9 @@ func (e *Engine) endExec(ctx context.Context, c *client.Client, id string) {
 	_, err = c.TaskService().DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: id, ExecID: execID})
 	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
 		e.s.o.Log.Warn("a command in a container is not removed", "container", id, "error", err)
+		return false
 	}
+	return true
 }
 
 // killProcessGroup kills a command with all that it started: runc makes it the leader of a session. The group of the
@@ -138,6 +170,7 @@ func (e *Engine) killProcessGroup(containerID string, pid int) {
 
 // execOutput keeps the begin of what a command writes and drops the rest, so that the command is never blocked.
 type execOutput struct {
+	dir   string // of the pipes; it is there as long as there may be a command
 	fifos *cio.FIFOSet
 	io    *cio.DirectIO
 	ended chan struct{} // closed when both streams have ended
@@ -147,19 +180,13 @@ type execOutput struct {
 	max  int
 }
 
-func newExecOutput(ctx context.Context, dir string, limit int) (*execOutput, error) {
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil { // not with its parents: the task may just have been removed
-		return nil, err
-	}
-	o := &execOutput{max: limit, ended: make(chan struct{})}
-	o.fifos = cio.NewFIFOSet(cio.Config{Stdout: filepath.Join(dir, "out"), Stderr: filepath.Join(dir, "err")}, func() error { return os.RemoveAll(dir) })
+func openExecOutput(ctx context.Context, dir string, limit int) (*execOutput, error) {
+	o := &execOutput{dir: dir, max: limit, ended: make(chan struct{})}
+	o.fifos = cio.NewFIFOSet(cio.Config{Stdout: filepath.Join(dir, "out"), Stderr: filepath.Join(dir, "err")}, func() error { return nil })
 	var err error
 	// The pipes outlive ctx: a command that is killed has its last words.
 	if o.io, err = cio.NewDirectIO(context.WithoutCancel(ctx), o.fifos); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, err
 	}
 	var streams sync.WaitGroup
 	for _, r := range []io.Reader{o.io.Stdout, o.io.Stderr} {
@@ -194,8 +221,12 @@ func (o *execOutput) bytes() []byte {
 	return bytes.Clone(o.kept.Bytes())
 }
 
-func (o *execOutput) close() {
+// close ends reading; removed: the command is gone, and the pipes can go, too.
+func (o *execOutput) close(removed bool) {
 	o.io.Cancel()
 	_ = o.io.Close()
 	<-o.ended
+	if removed {
+		_ = os.RemoveAll(o.dir)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,7 +81,7 @@ func TestExec_LeavesNothing(t *testing.T) {
 	}
 	alone("after a command that took too long")
 
-	// A server that is killed leaves its command running.
+	// A server that is killed leaves its command running, or about to run: the shim waits for a reader of its output then.
 	c, cctx, err := l.engine.client(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -90,16 +91,55 @@ func TestExec_LeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.TaskService().Exec(cctx, &tasks.ExecProcessRequest{ContainerID: id, ExecID: execID, Spec: process}); err != nil {
-		t.Fatal(err)
+	for _, killed := range []string{"before the start", "while it starts", "while it runs"} {
+		dir := filepath.Join(l.sup.taskFiles(), spec.ID, "exec-"+id)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var readers []*os.File
+		for _, f := range []string{"out", "err"} {
+			if err := syscall.Mkfifo(filepath.Join(dir, f), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			r, err := os.OpenFile(filepath.Join(dir, f), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			readers = append(readers, r)
+		}
+		closeAll := func() {
+			for _, r := range readers {
+				r.Close()
+			}
+		}
+		if _, err := c.TaskService().Exec(cctx, &tasks.ExecProcessRequest{ContainerID: id, ExecID: execID, Spec: process, Stdout: filepath.Join(dir, "out"), Stderr: filepath.Join(dir, "err")}); err != nil {
+			t.Fatalf("%s: %v", killed, err)
+		}
+		done := make(chan struct{})
+		switch killed {
+		case "before the start":
+			closeAll()
+			close(done)
+		case "while it starts":
+			closeAll()
+			go func() {
+				defer close(done)
+				_, _ = c.TaskService().Start(cctx, &tasks.StartRequest{ContainerID: id, ExecID: execID})
+			}()
+			time.Sleep(200 * time.Millisecond) // it is under way, and can't be seen from outside
+		default:
+			if _, err := c.TaskService().Start(cctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
+				t.Fatal(err)
+			}
+			closeAll()
+			close(done)
+		}
+		if r, err := l.engine.Exec(t.Context(), spec.ID, "c0", runtime.Command{Args: []string{"/program", "exit", "4"}}); err != nil || r.ExitCode != 4 {
+			t.Errorf("Exec() after a server was killed %s = %d, %v, want 4", killed, r.ExitCode, err)
+		}
+		<-done
+		alone("after a server was killed " + killed)
 	}
-	if _, err := c.TaskService().Start(cctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := l.engine.Exec(t.Context(), spec.ID, "c0", runtime.Command{Args: []string{"/program", "exit", "4"}}); err != nil || r.ExitCode != 4 {
-		t.Errorf("Exec() beside a command that a killed server left = %d, %v, want 4", r.ExitCode, err)
-	}
-	alone("after the next command")
 	if left, _ := filepath.Glob(filepath.Join(l.sup.taskFiles(), spec.ID, "exec-*")); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
