@@ -11,9 +11,12 @@ import (
 	"github.com/lotse-project/lotse/internal/state"
 )
 
-// defaultHealth is the health check of a new target group of the protocol HTTP.
+// defaultHealth is the health check of a new target group of a protocol version.
 // Source: ALB user guide, target group health checks.
-func defaultHealth() state.HealthCheck {
+func defaultHealth(version string) state.HealthCheck {
+	if version == "GRPC" {
+		return state.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/AWS.ALB/healthcheck", Matcher: "12", Interval: 30, Timeout: 5, Healthy: 5, Unhealthy: 2}
+	}
 	return state.HealthCheck{Protocol: "HTTP", Port: "traffic-port", Path: "/", Matcher: "200", Interval: 30, Timeout: 5, Healthy: 5, Unhealthy: 2}
 }
 
@@ -31,12 +34,16 @@ type givenHealth struct {
 }
 
 // apply changes h, which the caller throws away on an error.
-func (g givenHealth) apply(h *state.HealthCheck) error {
+func (g givenHealth) apply(h *state.HealthCheck, version string) error {
 	if g.enabled != nil && !*g.enabled {
 		return unfit("Health checks cannot be disabled for target groups of type 'ip'")
 	}
-	if g.protocol != "" && g.protocol != types.ProtocolEnumHttp {
-		return unfit("Lotse's health checks have the protocol 'HTTP', not '%s', yet.", g.protocol)
+	switch g.protocol {
+	case "":
+	case types.ProtocolEnumHttp, types.ProtocolEnumHttps:
+		h.Protocol = string(g.protocol)
+	default:
+		return invalid("Health check protocol '%s' must be one of 'HTTP, HTTPS'", g.protocol)
 	}
 	if p := aws.ToString(g.port); p != "" {
 		if n, err := strconv.Atoi(p); p != "traffic-port" && (err != nil || n < 1 || n > 65535) {
@@ -51,12 +58,9 @@ func (g givenHealth) apply(h *state.HealthCheck) error {
 		h.Path = p
 	}
 	if g.matcher != nil {
-		if err := onlyMembers("Matcher", *g.matcher, "HttpCode"); err != nil {
+		code, err := matcherOf(*g.matcher, version)
+		if err != nil {
 			return err
-		}
-		code := aws.ToString(g.matcher.HttpCode)
-		if !validMatcher(code) {
-			return invalid("HttpCode must be like 200 | 200-399 | 200,201 ...")
 		}
 		h.Matcher = code
 	}
@@ -86,9 +90,28 @@ func (g givenHealth) apply(h *state.HealthCheck) error {
 
 // Private
 
-// validMatcher: codes from 200 to 499 and ranges of them, with commas between.
-// Source: ELBv2 API, Matcher.
-func validMatcher(s string) bool {
+// matcherOf is the codes that a matcher asks for, of gRPC for a target group of that version and else of HTTP.
+func matcherOf(m types.Matcher, version string) (string, error) {
+	if version != "GRPC" {
+		if m.GrpcCode != nil {
+			return "", unfit("Matcher GrpcCode can only be specified for target groups of the protocol version 'GRPC'")
+		}
+		if code := aws.ToString(m.HttpCode); validMatcher(code, 3, 200, 499) {
+			return code, nil
+		}
+		return "", invalid("HttpCode must be like 200 | 200-399 | 200,201 ...")
+	}
+	if m.HttpCode != nil {
+		return "", unfit("Matcher HttpCode cannot be specified for target groups of the protocol version 'GRPC'")
+	}
+	if code := aws.ToString(m.GrpcCode); validMatcher(code, 2, 0, 99) {
+		return code, nil
+	}
+	return "", invalid("GrpcCode must be like 0 | 0-5 | 0,1 ...")
+}
+
+// validMatcher: codes of at most so many digits and ranges of them, with commas between. Source: ELBv2 API, Matcher.
+func validMatcher(s string, digits, low, high int) bool {
 	for _, part := range strings.Split(s, ",") {
 		lo, hi, found := strings.Cut(part, "-")
 		if !found {
@@ -96,7 +119,7 @@ func validMatcher(s string) bool {
 		}
 		a, errA := strconv.Atoi(lo)
 		b, errB := strconv.Atoi(hi)
-		if errA != nil || errB != nil || len(lo) != 3 || len(hi) != 3 || a < 200 || b > 499 || a > b {
+		if errA != nil || errB != nil || len(lo) > digits || len(hi) > digits || a < low || b > high || a > b {
 			return false
 		}
 	}

@@ -241,11 +241,11 @@ func checkActions(tx store.Reader, b state.LoadBalancer, protocol string, action
 			return errLoop
 		}
 	}
-	return checkForwards(tx, b, actions)
+	return checkForwards(tx, b, protocol, actions)
 }
 
 // checkForwards: the target groups are there, in the balancer's VPC, and no other balancer's.
-func checkForwards(tx store.Reader, b state.LoadBalancer, actions []state.Action) error {
+func checkForwards(tx store.Reader, b state.LoadBalancer, protocol string, actions []state.Action) error {
 	var foreign []string
 	for _, a := range actions {
 		for _, w := range a.Groups {
@@ -255,6 +255,9 @@ func checkForwards(tx store.Reader, b state.LoadBalancer, actions []state.Action
 			}
 			if g.Val.VPC != b.VPC {
 				return unfit("The target group '%s' is in VPC '%s', the load balancer in '%s'", w.ARN, g.Val.VPC, b.VPC)
+			}
+			if g.Val.ProtocolVersion == "GRPC" && protocol != "HTTPS" { // text: as users have published it
+				return unfit("Listener protocol '%s' is not supported with a target group with the protocol-version 'GRPC'", protocol)
 			}
 			users, err := state.TargetGroupBalancers(tx, b.Scope, w.ARN)
 			if err != nil {

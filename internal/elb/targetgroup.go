@@ -1,9 +1,11 @@
 package elb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -27,10 +29,11 @@ func (s *Service) CreateTargetGroup(ctx context.Context, in *elb.CreateTargetGro
 	if err := checkGroupKind(in); err != nil {
 		return nil, err
 	}
-	g := state.TargetGroup{Scope: scope(ctx), Name: aws.ToString(in.Name), ID: newID(), VPC: aws.ToString(in.VpcId), Protocol: "HTTP", ProtocolVersion: "HTTP1",
-		Port: int(*in.Port), TargetType: "ip", Health: defaultHealth(), DeregistrationDelay: defaultDelay}
+	g := state.TargetGroup{Scope: scope(ctx), Name: aws.ToString(in.Name), ID: newID(), VPC: aws.ToString(in.VpcId), Protocol: string(in.Protocol),
+		ProtocolVersion: cmp.Or(strings.ToUpper(aws.ToString(in.ProtocolVersion)), "HTTP1"), Port: int(*in.Port), TargetType: "ip", DeregistrationDelay: defaultDelay}
+	g.Health = defaultHealth(g.ProtocolVersion)
 	err := givenHealth{in.HealthCheckEnabled, in.HealthCheckProtocol, in.HealthCheckPort, in.HealthCheckPath, in.HealthCheckIntervalSeconds,
-		in.HealthCheckTimeoutSeconds, in.HealthyThresholdCount, in.UnhealthyThresholdCount, in.Matcher}.apply(&g.Health)
+		in.HealthCheckTimeoutSeconds, in.HealthyThresholdCount, in.UnhealthyThresholdCount, in.Matcher}.apply(&g.Health, g.ProtocolVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func (s *Service) ModifyTargetGroup(ctx context.Context, in *elb.ModifyTargetGro
 			return err
 		}
 		err = givenHealth{in.HealthCheckEnabled, in.HealthCheckProtocol, in.HealthCheckPort, in.HealthCheckPath, in.HealthCheckIntervalSeconds,
-			in.HealthCheckTimeoutSeconds, in.HealthyThresholdCount, in.UnhealthyThresholdCount, in.Matcher}.apply(&o.Val.Health)
+			in.HealthCheckTimeoutSeconds, in.HealthyThresholdCount, in.UnhealthyThresholdCount, in.Matcher}.apply(&o.Val.Health, o.Val.ProtocolVersion)
 		if err != nil {
 			return err
 		}
@@ -185,11 +188,13 @@ func checkGroupKind(in *elb.CreateTargetGroupInput) error {
 	if err := checkPort(*in.Port); err != nil {
 		return err
 	}
-	if in.Protocol != types.ProtocolEnumHttp {
-		return awsError("UnsupportedProtocol", "Lotse sends requests to targets with the protocol 'HTTP', not '%s', yet.", in.Protocol)
+	if in.Protocol != types.ProtocolEnumHttp && in.Protocol != types.ProtocolEnumHttps {
+		return awsError("UnsupportedProtocol", "Lotse has target groups of the protocols 'HTTP' and 'HTTPS', those of application load balancers, not '%s'.", in.Protocol)
 	}
-	if v := aws.ToString(in.ProtocolVersion); v != "" && v != "HTTP1" {
-		return unfit("Lotse sends requests to targets with the protocol version 'HTTP1', not '%s', yet.", v)
+	switch v := strings.ToUpper(aws.ToString(in.ProtocolVersion)); v {
+	case "", "HTTP1", "HTTP2", "GRPC":
+	default:
+		return invalid("Protocol version '%s' must be one of 'GRPC, HTTP1, HTTP2'", v)
 	}
 	if t := in.IpAddressType; t != "" && t != types.TargetGroupIpAddressTypeEnumIpv4 {
 		return unfit("Lotse's target groups have the IP address type 'ipv4', not '%s'.", t)
@@ -201,7 +206,7 @@ func checkGroupKind(in *elb.CreateTargetGroupInput) error {
 }
 
 func sameGroup(old, new state.TargetGroup) bool {
-	return old.VPC == new.VPC && old.Port == new.Port && old.Health == new.Health && hasTags(old.Tags, new.Tags)
+	return old.VPC == new.VPC && old.Port == new.Port && old.Protocol == new.Protocol && old.ProtocolVersion == new.ProtocolVersion && old.Health == new.Health && hasTags(old.Tags, new.Tags)
 }
 
 func selectGroups(tx store.Reader, sc arn.Scope, all []store.Object[state.TargetGroup], in *elb.DescribeTargetGroupsInput) ([]store.Object[state.TargetGroup], error) {
@@ -243,11 +248,15 @@ func groupView(tx store.Reader, g state.TargetGroup) (types.TargetGroup, error) 
 	}
 	n := func(i int) *int32 { return aws.Int32(int32(i)) }
 	h := g.Health
+	matcher := &types.Matcher{HttpCode: aws.String(h.Matcher)}
+	if g.ProtocolVersion == "GRPC" {
+		matcher = &types.Matcher{GrpcCode: aws.String(h.Matcher)}
+	}
 	return types.TargetGroup{
 		TargetGroupArn: aws.String(g.ARN()), TargetGroupName: aws.String(g.Name), TargetType: types.TargetTypeEnum(g.TargetType), VpcId: aws.String(g.VPC),
 		Protocol: types.ProtocolEnum(g.Protocol), ProtocolVersion: aws.String(g.ProtocolVersion), Port: n(g.Port), IpAddressType: types.TargetGroupIpAddressTypeEnumIpv4,
 		LoadBalancerArns: users, HealthCheckEnabled: aws.Bool(true), HealthCheckProtocol: types.ProtocolEnum(h.Protocol), HealthCheckPort: aws.String(h.Port),
 		HealthCheckPath: aws.String(h.Path), HealthCheckIntervalSeconds: n(h.Interval), HealthCheckTimeoutSeconds: n(h.Timeout),
-		HealthyThresholdCount: n(h.Healthy), UnhealthyThresholdCount: n(h.Unhealthy), Matcher: &types.Matcher{HttpCode: aws.String(h.Matcher)},
+		HealthyThresholdCount: n(h.Healthy), UnhealthyThresholdCount: n(h.Unhealthy), Matcher: matcher,
 	}, err
 }

@@ -38,8 +38,16 @@ func TestCreateTargetGroup_Refusals(t *testing.T) {
 		{"instance", "ValidationError", "", func(i in) { i.TargetType = "" }},
 		{"lambda", "ValidationError", "", func(i in) { i.TargetType = types.TargetTypeEnumLambda }},
 		{"no port", "ValidationError", "A target group of type 'ip' must have a protocol and a port", func(i in) { i.Port = nil }},
-		{"HTTPS", "UnsupportedProtocol", "", func(i in) { i.Protocol = types.ProtocolEnumHttps }},
-		{"gRPC", "InvalidConfigurationRequest", "", func(i in) { i.ProtocolVersion = aws.String("GRPC") }},
+		{"TCP", "UnsupportedProtocol", "", func(i in) { i.Protocol = types.ProtocolEnumTcp }},
+		{"HTTP3", "ValidationError", "Protocol version 'HTTP3' must be one of 'GRPC, HTTP1, HTTP2'", func(i in) { i.ProtocolVersion = aws.String("HTTP3") }},
+		{"GrpcCode of HTTP1", "InvalidConfigurationRequest", "", func(i in) { i.Matcher = &types.Matcher{GrpcCode: aws.String("0")} }},
+		{"HttpCode of gRPC", "InvalidConfigurationRequest", "", func(i in) {
+			i.ProtocolVersion, i.Matcher = aws.String("GRPC"), &types.Matcher{HttpCode: aws.String("200")}
+		}},
+		{"GrpcCode", "ValidationError", "GrpcCode must be like 0 | 0-5 | 0,1 ...", func(i in) {
+			i.ProtocolVersion, i.Matcher = aws.String("GRPC"), &types.Matcher{GrpcCode: aws.String("100")}
+		}},
+		{"check by TCP", "ValidationError", "Health check protocol 'TCP' must be one of 'HTTP, HTTPS'", func(i in) { i.HealthCheckProtocol = types.ProtocolEnumTcp }},
 		{"no VPC", "ValidationError", "", func(i in) { i.VpcId = nil }},
 		{"unknown VPC", "ValidationError", "The VPC ID 'vpc-x' is not found", func(i in) { i.VpcId = aws.String("vpc-x") }},
 		{"timeout", "ValidationError", "Health check timeout '30' must be smaller than the interval '30'", func(i in) { i.HealthCheckTimeoutSeconds = aws.Int32(30) }},
@@ -210,4 +218,33 @@ func TestTags(t *testing.T) {
 	}
 	_, err := b.DescribeTags(b.ctx, &elb.DescribeTagsInput{ResourceArns: []string{*g.TargetGroupArn + "0"}})
 	wantError(t, "unknown", err, "TargetGroupNotFound", "")
+}
+
+func TestTargetGroup_Protocols(t *testing.T) {
+	b := newBench(t)
+	in := groupInput(b, "grpc")
+	in.ProtocolVersion = aws.String("GRPC")
+	g := must(b.CreateTargetGroup(b.ctx, in))(t).TargetGroups[0]
+	if *g.ProtocolVersion != "GRPC" || *g.HealthCheckPath != "/AWS.ALB/healthcheck" || *g.Matcher.GrpcCode != "12" || g.Matcher.HttpCode != nil {
+		t.Errorf("GRPC = %+v", g)
+	}
+	m := must(b.ModifyTargetGroup(b.ctx, &elb.ModifyTargetGroupInput{TargetGroupArn: g.TargetGroupArn, Matcher: &types.Matcher{GrpcCode: aws.String("0-5,12")}}))(t).TargetGroups[0]
+	if *m.Matcher.GrpcCode != "0-5,12" {
+		t.Errorf("matcher = %v", *m.Matcher.GrpcCode)
+	}
+	in = groupInput(b, "tls")
+	in.Protocol, in.ProtocolVersion, in.HealthCheckProtocol = types.ProtocolEnumHttps, aws.String("HTTP2"), types.ProtocolEnumHttps
+	if s := must(b.CreateTargetGroup(b.ctx, in))(t).TargetGroups[0]; s.Protocol != types.ProtocolEnumHttps || *s.ProtocolVersion != "HTTP2" || s.HealthCheckProtocol != types.ProtocolEnumHttps || *s.Matcher.HttpCode != "200" {
+		t.Errorf("HTTPS, HTTP2 = %+v", s)
+	}
+	in.ProtocolVersion = aws.String("HTTP1")
+	_, err := b.CreateTargetGroup(b.ctx, in)
+	wantError(t, "another version", err, "DuplicateTargetGroupName", "")
+
+	lb := b.balancer("web")
+	_, err = b.CreateListener(b.ctx, &elb.CreateListenerInput{LoadBalancerArn: lb.LoadBalancerArn, Port: aws.Int32(80), Protocol: types.ProtocolEnumHttp, DefaultActions: forward(g.TargetGroupArn)})
+	wantError(t, "gRPC behind HTTP", err, "InvalidConfigurationRequest", "Listener protocol 'HTTP' is not supported with a target group with the protocol-version 'GRPC'")
+	secure := b.httpsInput(lb.LoadBalancerArn, b.certificate("one"))
+	secure.DefaultActions = forward(g.TargetGroupArn)
+	must(b.CreateListener(b.ctx, secure))(t)
 }

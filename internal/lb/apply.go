@@ -122,7 +122,7 @@ func (w *worker) groupsLocked(s *lbconfig.Snapshot) (gone []*member) {
 			}
 			m.delay = g.conf.Deregistration
 			m.become(t, g)
-			m.reach(w.home.sockets, users[g.arn])
+			m.reach(w.home.sockets, users[g.arn], wireOf(&g.conf))
 		}
 		for addr, m := range g.members {
 			if !there[addr] {
@@ -188,14 +188,14 @@ func (m *member) become(t lbconfig.Target, g *group) {
 }
 
 // reach adds ways from the balancers to the target; those that are not used any more stay until settleLocked.
-func (m *member) reach(s sockets, users []*lbconfig.Balancer) {
+func (m *member) reach(s sockets, users []*lbconfig.Balancer, speak wire) {
 	ways := map[string]*upstream{}
 	for arn, u := range *m.upstreams.Load() {
 		ways[arn] = u
 	}
 	for _, b := range users {
-		if u := ways[b.ARN]; u == nil || !u.fits(b) {
-			ways[b.ARN] = newUpstream(s, b, m.addr)
+		if u := ways[b.ARN]; u == nil || !u.fits(b, speak) {
+			ways[b.ARN] = newUpstream(s, b, m.addr, speak)
 			if u != nil {
 				defer u.transport.CloseIdleConnections()
 			}
@@ -215,7 +215,7 @@ func (g *group) publishLocked() {
 		}
 	}
 	c := &g.conf
-	g.eligible.Store(&roster{members: routable(list, c.MinHealthy, c.MinHealthyPercent), sticky: c.Stickiness, algorithm: c.Algorithm, slow: c.SlowStart})
+	g.eligible.Store(&roster{members: routable(list, c.MinHealthy, c.MinHealthyPercent), sticky: c.Stickiness, algorithm: c.Algorithm, slow: c.SlowStart, version: c.Version})
 }
 
 // settleLocked makes a member that stays act on its configuration: drained or examined.

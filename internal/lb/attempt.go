@@ -25,7 +25,7 @@ func (c *upstreamConn) Write(p []byte) (int, error) {
 
 // CloseWrite passes on that a tunnel's client has nothing more to send.
 func (c *upstreamConn) CloseWrite() error {
-	if t, ok := c.Conn.(*net.TCPConn); ok {
+	if t, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return t.CloseWrite()
 	}
 	return nil
@@ -49,6 +49,9 @@ type roundTripper struct{}
 
 func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r.Context())
+	if x.up.wire.multiplexed { // its targets say what they have not acted on, and Transport sends just that again
+		return x.up.transport.RoundTrip(r)
+	}
 	for {
 		a := &attempt{}
 		resp, err := a.send(x.up.transport, r)

@@ -3,6 +3,7 @@ package lb
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func newCheck(from dialKey, target netip.AddrPort, hc lbconfig.HealthCheck) chec
 	if p, err := strconv.ParseUint(hc.Port, 10, 16); err == nil {
 		c.to = netip.AddrPortFrom(target.Addr(), uint16(p))
 	}
-	c.codes, _ = lbconfig.ParseCodes(hc.Matcher) // validated; TCP has none
+	c.codes, _ = c.conf.Codes() // validated; TCP has none
 	return c
 }
 
@@ -48,7 +49,7 @@ func (c check) run(ctx context.Context, s sockets) (reason, text string, err err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(past) })
 	defer stop()
-	code, err := get(conn, c.to, c.conf.Path)
+	code, err := c.ask(ctx, conn)
 	if err != nil {
 		return c.failure(ctx, err)
 	}
@@ -73,12 +74,20 @@ func (c check) failure(ctx context.Context, err error) (reason, text string, _ e
 	return reason, lbconfig.Descriptions[reason], nil
 }
 
-// get sends one request and returns the status code of the answer, whose body it does not wait for.
-func get(conn net.Conn, to netip.AddrPort, path string) (int, error) {
-	host := to.Addr().String()
-	if to.Port() != 80 {
-		host = to.String()
+// ask sends the request over the connection and returns the status code of the answer.
+func (c check) ask(ctx context.Context, conn net.Conn) (int, error) {
+	if c.conf.Version == lbconfig.HTTP2 || c.conf.Version == lbconfig.GRPC {
+		return c.multiplexed(ctx, conn)
 	}
+	if c.conf.Protocol == "HTTPS" {
+		conn = tls.Client(conn, targetTLS("http/1.1"))
+	}
+	return get(conn, c.conf.Protocol, c.to, c.conf.Path)
+}
+
+// get sends one request and returns the status code of the answer, whose body it does not wait for.
+func get(conn net.Conn, protocol string, to netip.AddrPort, path string) (int, error) {
+	host := checkHost(protocol, to)
 	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: "+host+
 		"\r\nConnection: close\r\nUser-Agent: ELB-HealthChecker/2.0\r\n\r\n"); err != nil {
 		return 0, err
@@ -93,6 +102,14 @@ func get(conn net.Conn, to netip.AddrPort, path string) (int, error) {
 			return resp.StatusCode, nil
 		}
 	}
+}
+
+// checkHost is the Host of a check: the address, with its port unless it is the protocol's.
+func checkHost(protocol string, to netip.AddrPort) string {
+	if protocol == "HTTPS" && to.Port() == 443 || protocol != "HTTPS" && to.Port() == 80 {
+		return to.Addr().String()
+	}
+	return to.String()
 }
 
 // same says whether both examine alike.

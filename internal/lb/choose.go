@@ -13,6 +13,7 @@ type roster struct {
 	sticky    lbconfig.Stickiness
 	algorithm string
 	slow      time.Duration
+	version   string // of HTTP, that members speak
 }
 
 // choose is the member whose turn it is, out of at least one. now is of clock.

@@ -22,6 +22,8 @@ type exchange struct {
 	rule     *rule
 	member   atomic.Pointer[member] // claimed; the conns' sweeper reads it
 	up       *upstream
+	mismatch bool // the group's targets don't speak the client's version of HTTP
+	grpc     bool
 	session  bool // the client brought a cookie that binds it to a target
 	// What the target is asked: the Host value, and path and query.
 	host, url string

@@ -14,6 +14,8 @@ const (
 	maxStreams = 128
 	// maxRequests is how many it carries in all; then the client is told to make another one. Source: ALB user guide, quotas.
 	maxRequests = 10000
+	// maxUnreadClient is how many bytes a client's connection holds that targets have not taken yet.
+	maxUnreadClient = 2 << 20
 )
 
 // multiplexer serves the connections that speak HTTP/2, agreed upon in the handshake of TLS, with net/http's server.
@@ -40,7 +42,7 @@ func (m *multiplexer) at(idle time.Duration) *handoff {
 	if s == nil {
 		s = &h2server{newServer(m.proxy), newHandoff(), make(chan struct{})}
 		s.IdleTimeout = idle
-		s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
+		s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: maxUnread, MaxReceiveBufferPerConnection: maxUnreadClient}
 		s.Protocols = new(http.Protocols)
 		s.Protocols.SetUnencryptedHTTP2(true) // TLS is done with
 		if m.stopped {

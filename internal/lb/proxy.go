@@ -59,7 +59,7 @@ func (p *proxy) entryAt(k portKey) *entry { return p.table.Load().ports[k] }
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x := &exchange{conn: connOf(ctx), cancel: cancel, started: time.Now(), slot: p.trace.reserve()}
-	x.arrival = x.conn.arrived()
+	x.arrival, x.grpc = x.conn.arrived(), isGRPC(r)
 	if x.conn.multiplexed() {
 		x.control = http.NewResponseController(w)
 		x.touch()
@@ -117,6 +117,10 @@ func (p *proxy) serve(w *answer, r *http.Request, x *exchange) {
 			p.send(w, r, x)
 			return
 		}
+		if x.mismatch {
+			replyPage(w, statusIncompatible)
+			return
+		}
 		if p.table.Load() == t { // else the group may have gone with the snapshot it came from
 			replyPage(w, http.StatusServiceUnavailable)
 			return
@@ -133,6 +137,9 @@ func (p *proxy) claim(r *http.Request, x *exchange) bool {
 		g = x.rule.act.forward.pick()
 	}
 	if g == nil {
+		return false
+	}
+	if x.mismatch = !compatible(r, g.eligible.Load().version); x.mismatch {
 		return false
 	}
 	m := p.claimStuck(r, x, g)
@@ -175,7 +182,8 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, x *exchange) {
 func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	in, out := pr.In.Header, pr.Out.Header
-	pr.Out.URL = targetURL(x.url, x.up.host)
+	pr.Out.URL = targetURL(x.up.wire.scheme(), x.url, x.up.host)
+	pr.Out.Trailer = pr.In.Trailer // which is filled in when the body has been read
 	b := x.listener.balancer
 	if pr.Out.Host = x.host; !b.Routing.PreserveHost || x.host == "" {
 		pr.Out.Host = forwardedHost(x.host, x.entry.port, b.DNSName)
@@ -230,9 +238,9 @@ func (p *proxy) hold(ctx context.Context) {
 }
 
 // targetURL asks the target for just that path and query, byte by byte.
-func targetURL(s, host string) *url.URL {
+func targetURL(scheme, s, host string) *url.URL {
 	path, query, asks := strings.Cut(s, "?")
-	u := &url.URL{Scheme: "http", Host: host, RawQuery: query, ForceQuery: asks}
+	u := &url.URL{Scheme: scheme, Host: host, RawQuery: query, ForceQuery: asks}
 	if !strings.HasPrefix(path, "//") {
 		u.Opaque = path
 	} else if plain, err := url.PathUnescape(path); err == nil { // Opaque would take it for a host

@@ -47,6 +47,9 @@ func page(status int) string {
 func reply(w http.ResponseWriter, status int, contentType, body string) {
 	h := w.Header()
 	h.Set("Server", "awselb/2.0")
+	if a, ok := w.(*answer); ok && a.x.grpc {
+		h.Set("Grpc-Status", strconv.Itoa(grpcStatus(status)))
+	}
 	if body != "" {
 		h.Set("Content-Type", contentType)
 	} else {

@@ -53,7 +53,7 @@ func FuzzRewrite(f *testing.F) {
 			return
 		}
 		var b strings.Builder
-		if err := (&http.Request{Method: "GET", URL: targetURL(out, "h"), Host: "h"}).Write(&b); err != nil {
+		if err := (&http.Request{Method: "GET", URL: targetURL("http", out, "h"), Host: "h"}).Write(&b); err != nil {
 			return
 		}
 		if line, _, _ := strings.Cut(b.String(), "\r\n"); line != "GET "+out+" HTTP/1.1" {

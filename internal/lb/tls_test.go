@@ -346,6 +346,8 @@ func TestRootTLS_WorkerHasTheKeyFromItsParent(t *testing.T) {
 	p.killParent() // the worker keeps the key
 	ask()
 	p.start()
+	port = freePort(t) // a port that only the new parent can bind
+	p.put(secure(site(port), sealed))
 	ask()
 	text, err := os.ReadFile(filepath.Join(p.dir, "snapshot.json"))
 	if err != nil || bytes.Contains(text, []byte("PRIVATE")) {

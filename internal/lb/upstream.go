@@ -24,37 +24,26 @@ type upstream struct {
 	enis  []netip.Addr
 	idle  time.Duration
 	host  string // the target's host:port
+	wire  wire
 
 	transport *http.Transport
 	turn      atomic.Uint64
 }
 
-func newUpstream(s sockets, b *lbconfig.Balancer, to netip.AddrPort) *upstream {
-	u := &upstream{netns: b.Netns, enis: b.ENIs, idle: b.Idle(), host: to.String()}
-	u.transport = &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-			defer cancel()
-			c, err := s.dial(ctx, dialKey{u.netns, u.eni()}, to, false)
-			if err != nil {
-				return nil, err
-			}
-			return &upstreamConn{Conn: c}, nil
-		},
-		// Idle as long as the balancer's own connections.
-		IdleConnTimeout:        u.idle,
-		MaxIdleConnsPerHost:    1024,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxResponseHeader,
-		WriteBufferSize:        16 << 10,
-		ReadBufferSize:         16 << 10,
+func newUpstream(s sockets, b *lbconfig.Balancer, to netip.AddrPort, speak wire) *upstream {
+	u := &upstream{netns: b.Netns, enis: b.ENIs, idle: b.Idle(), host: to.String(), wire: speak}
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return s.dial(ctx, dialKey{u.netns, u.eni()}, to, false)
 	}
+	u.transport = speak.transport(dial)
+	// Idle as long as the balancer's own connections.
+	u.transport.IdleConnTimeout = u.idle
 	return u
 }
 
-// fits says whether the upstream is still the one that the balancer's configuration asks for.
-func (u *upstream) fits(b *lbconfig.Balancer) bool {
-	return u.netns == b.Netns && slices.Equal(u.enis, b.ENIs) && u.idle == b.Idle()
+// fits says whether the upstream is still the one that the configuration asks for.
+func (u *upstream) fits(b *lbconfig.Balancer, speak wire) bool {
+	return u.netns == b.Netns && slices.Equal(u.enis, b.ENIs) && u.idle == b.Idle() && u.wire == speak
 }
 
 // eni is the address to send from: each in turn, the zero Addr when there is none.

@@ -182,7 +182,10 @@ type Redirect struct {
 // TargetGroup is a set of targets with one health check.
 type TargetGroup struct {
 	ARN, Name string
-	Health    HealthCheck
+	// Secure: targets speak TLS. Their certificates are not looked at. Source: ALB user guide, target groups.
+	Secure  bool   `json:",omitempty"`
+	Version string `json:",omitempty"` // of HTTP with targets; "": HTTP1
+	Health  HealthCheck
 	// Deregistration is how long requests may stay open at a draining target; what is open then is cut.
 	Deregistration time.Duration
 	Stickiness     Stickiness `json:",omitzero"`
@@ -194,6 +197,13 @@ type TargetGroup struct {
 	MinHealthy, MinHealthyPercent int `json:",omitempty"`
 	Targets                       []Target
 }
+
+// The versions of HTTP that targets speak.
+const (
+	HTTP1 = "HTTP1"
+	HTTP2 = "HTTP2"
+	GRPC  = "GRPC" // HTTP/2 with its status in trailers
+)
 
 // The ways to choose a target.
 const (
@@ -218,7 +228,8 @@ type Stickiness struct {
 // HealthCheck says how targets are examined. Without Enabled all are served unexamined.
 type HealthCheck struct {
 	Enabled  bool
-	Protocol string // HTTP, or TCP: a connection suffices
+	Protocol string // HTTP, HTTPS, or TCP: a connection suffices
+	Version  string `json:",omitempty"` // of HTTP; "": HTTP1. With GRPC, Path names a method, and Matcher is about its status
 	Port     string // "traffic-port" or a number
 	Path     string // HTTP only
 	Matcher  string // HTTP only: 200 · 200,202 · 200-399

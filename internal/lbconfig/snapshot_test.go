@@ -94,7 +94,7 @@ func TestValidate(t *testing.T) {
 		{"namespace without address", "no address in it", func(s *Snapshot) { s.Balancers[0].ENIs = nil }},
 		{"relative namespace", "absolute", func(s *Snapshot) { s.Balancers[0].Netns = "vpc" }},
 		{"IPv6", "must be IPv4", func(s *Snapshot) { s.Balancers[0].Public[0] = netip.MustParseAddr("::1") }},
-		{"health protocol", `protocol "HTTPS"`, func(s *Snapshot) { s.Groups[0].Health.Protocol = "HTTPS" }},
+		{"health protocol", `protocol "UDP"`, func(s *Snapshot) { s.Groups[0].Health.Protocol = "UDP" }},
 		{"health path", "health check path", func(s *Snapshot) { s.Groups[0].Health.Path = "/a b" }},
 		{"health port", "health check port", func(s *Snapshot) { s.Groups[0].Health.Port = "0" }},
 		{"matcher", "matcher", func(s *Snapshot) { s.Groups[0].Health.Matcher = "20x" }},

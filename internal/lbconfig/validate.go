@@ -62,6 +62,7 @@ func (v *validator) group(g *TargetGroup) {
 	default:
 		v.bad(g.ARN, "algorithm %q: must be %s, %s or %s", g.Algorithm, RoundRobin, LeastOutstanding, WeightedRandom)
 	}
+	v.version(g.ARN, g.Version)
 	if g.SlowStart < 0 || g.SlowStart > MaxSlowStart || g.SlowStart > 0 && g.Algorithm != "" && g.Algorithm != RoundRobin {
 		v.bad(g.ARN, "slow start of %s: must be at most %s, and with %s", g.SlowStart, MaxSlowStart, RoundRobin)
 	}
@@ -104,16 +105,17 @@ func (v *validator) stickiness(arn string, s Stickiness) {
 func (v *validator) health(arn string, h *HealthCheck) {
 	switch h.Protocol {
 	case "TCP":
-	case "HTTP":
+	case "HTTP", "HTTPS":
 		if !strings.HasPrefix(h.Path, "/") || strings.ContainsAny(h.Path, " \r\n") {
 			v.bad(arn, "health check path %q: must begin with / and have no spaces", h.Path)
 		}
-		if _, err := ParseCodes(h.Matcher); err != nil {
+		if _, err := h.Codes(); err != nil {
 			v.bad(arn, "health check %w", err)
 		}
 	default:
-		v.bad(arn, "health check protocol %q: must be HTTP or TCP", h.Protocol)
+		v.bad(arn, "health check protocol %q: must be HTTP, HTTPS or TCP", h.Protocol)
 	}
+	v.version(arn, h.Version)
 	if p, err := strconv.Atoi(h.Port); h.Port != "traffic-port" && (err != nil || p < 1 || p > 65535) {
 		v.bad(arn, `health check port %q: must be "traffic-port" or 1 to 65535`, h.Port)
 	}
@@ -122,6 +124,14 @@ func (v *validator) health(arn string, h *HealthCheck) {
 	}
 	if h.Healthy < 1 || h.Unhealthy < 1 {
 		v.bad(arn, "health check thresholds %d and %d: must be at least 1", h.Healthy, h.Unhealthy)
+	}
+}
+
+func (v *validator) version(arn, version string) {
+	switch version {
+	case "", HTTP1, HTTP2, GRPC:
+	default:
+		v.bad(arn, "protocol version %q: must be %s, %s or %s", version, HTTP1, HTTP2, GRPC)
 	}
 }
 

@@ -198,8 +198,8 @@ type TargetGroup struct {
 	Name                string
 	ID                  string // 16 hex digits
 	VPC                 string
-	Protocol            string // HTTP
-	ProtocolVersion     string // HTTP1
+	Protocol            string // HTTP, HTTPS
+	ProtocolVersion     string // HTTP1, HTTP2, GRPC
 	Port                int    // of targets registered without one
 	TargetType          string // ip
 	Health              HealthCheck
@@ -240,11 +240,11 @@ func (s Stickiness) Duration() int {
 
 // A HealthCheck is how targets are examined.
 type HealthCheck struct {
-	Protocol           string // HTTP
+	Protocol           string // HTTP, HTTPS
 	Port               string // traffic-port or a number
-	Path, Matcher      string
-	Interval, Timeout  int // seconds
-	Healthy, Unhealthy int // consecutive results
+	Path, Matcher      string // with GRPC a method and status codes of gRPC
+	Interval, Timeout  int    // seconds
+	Healthy, Unhealthy int    // consecutive results
 }
 
 // ARN names the target group.

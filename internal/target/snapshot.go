@@ -192,7 +192,8 @@ func targetGroup(g group, strict bool) lbconfig.TargetGroup {
 	h := g.Health
 	out := lbconfig.TargetGroup{
 		ARN: g.ARN(), Name: g.Name, Deregistration: time.Duration(g.DeregistrationDelay) * time.Second,
-		Health: lbconfig.HealthCheck{Enabled: true, Protocol: h.Protocol, Port: h.Port, Path: h.Path, Matcher: h.Matcher,
+		Secure: g.Protocol == "HTTPS", Version: g.ProtocolVersion,
+		Health: lbconfig.HealthCheck{Enabled: true, Version: g.ProtocolVersion, Protocol: h.Protocol, Port: h.Port, Path: h.Path, Matcher: h.Matcher,
 			Interval: time.Duration(h.Interval) * time.Second, Timeout: time.Duration(h.Timeout) * time.Second,
 			Healthy: h.Healthy, Unhealthy: h.Unhealthy, Strict: strict},
 	}
