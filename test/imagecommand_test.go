@@ -51,6 +51,27 @@ func TestImageCommands(t *testing.T) {
 		t.Errorf("ls: %s", text)
 	}
 
+	for _, want := range []string{"linux/", "/hello", "65534:65534", "8080/tcp", "sha256:"} {
+		if text := lotse(t, s, "image", "inspect", "app:latest"); !strings.Contains(text, want) {
+			t.Errorf("inspect lacks %s:\n%s", want, text)
+		}
+	}
+	repository(t, s, "team/copy")
+	lotse(t, s, "image", "copy", "app:latest", "team/copy:v1")
+	lotse(t, s, "image", "export", "team/copy:v1", filepath.Join(dir, "out.tar"))
+	lotse(t, s, "image", "export", "team/copy:v1", filepath.Join(dir, "out"), "--format", "oci")
+	refused(t, s, 10, "image", "export", "team/copy:v1", filepath.Join(dir, "out.tar"))
+	refused(t, s, 1, "image", "export", "team/copy:gone", filepath.Join(dir, "gone.tar"))
+	if left, _ := filepath.Glob(filepath.Join(dir, "gone*")); len(left) > 0 {
+		t.Errorf("half an export: %v", left)
+	}
+	if out, err := exec.CommandContext(t.Context(), "skopeo", "inspect", "oci:"+filepath.Join(dir, "out")).CombinedOutput(); err != nil || !strings.Contains(string(out), "linux") {
+		t.Errorf("the layout: %v\n%s", err, out)
+	}
+	if out := lotse(t, s, "image", "import", "example.com/again:1", filepath.Join(dir, "out.tar")); !strings.HasPrefix(out, "example.com/again:1@sha256:") {
+		t.Errorf("import of what was exported: %s", out)
+	}
+
 	if text := lotse(t, s, "image", "verify"); !strings.Contains(text, " 0 damaged") {
 		t.Errorf("verify of what is whole: %s", text)
 	}

@@ -14,7 +14,7 @@ import (
 
 func (a *app) imageCommand() *cobra.Command {
 	c := &cobra.Command{Use: "image", Short: "Images on the server"}
-	c.AddCommand(a.imageList(), a.imageImport(), a.imageRemove(), a.imagePushCommands(), a.imageCollect(), a.imageVerify())
+	c.AddCommand(a.imageList(), a.imageImport(), a.imageInspect(), a.imageExport(), a.imageCopy(), a.imageRemove(), a.imagePushCommands(), a.imageCollect(), a.imageVerify())
 	return c
 }
 
