@@ -83,7 +83,7 @@ The server, once on this machine, as root:
 	p.BoolVarP(&a.flags.verbose, "verbose", "v", false, "say more")
 	p.BoolVar(&a.flags.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colours")
 	c.AddCommand(a.upCommand(), a.deployCommand(), a.statusCommand(), a.logsCommand(), a.urlCommand(), a.destroyCommand(),
-		a.buildCommand(), a.imageCommand(), a.networkCommand(), a.serverCommand())
+		a.buildCommand(), a.imageCommand(), a.networkCommand(), a.historyCommand(), a.serverCommand())
 	return c
 }
 

@@ -31,6 +31,7 @@ func (s *server) handler() http.Handler {
 	m.HandleFunc("POST /_lotse/adopt", s.own(s.adopt))
 	m.HandleFunc("GET /_lotse/trace", s.own(s.trace))
 	m.HandleFunc("GET /_lotse/counters", s.own(s.counters))
+	m.HandleFunc("GET /_lotse/history", s.own(s.history))
 	m.HandleFunc("POST /_lotse/images", s.importImage)
 	m.HandleFunc("POST /_lotse/images/gc", s.own(s.collectImages))
 	m.HandleFunc("POST /_lotse/images/verify", s.own(s.verifyImages))
@@ -171,6 +172,16 @@ func (s *server) counters(r *http.Request, _ []byte) (any, error) {
 		return nil, err
 	}
 	return s.network.Counters(r.Context(), id)
+}
+
+// history tells what became of a service and its tasks.
+func (s *server) history(r *http.Request, _ []byte) (any, error) {
+	q := r.URL.Query()
+	since, err := time.Parse(time.RFC3339Nano, q.Get("since"))
+	if err != nil && q.Get("since") != "" {
+		return nil, &awswire.Error{Code: "InvalidParameterException", Message: "since is a time of RFC 3339."}
+	}
+	return s.ecs.History(r.Context(), scopeOf(r.Context()), q.Get("cluster"), q.Get("service"), since)
 }
 
 // importImage takes an image out of an archive. The signature covers the archive's hash, which is

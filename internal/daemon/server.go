@@ -63,6 +63,7 @@ type server struct {
 	acm      *acm.Service
 	iam      *iam.Service
 	ecr      *ecr.Service
+	ecs      *ecs.Service
 	logs     *logs.Service
 	ssm      *ssm.Service
 	secrets  *secrets.Service
@@ -161,7 +162,8 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 
 	s.verifier = awsauth.NewVerifier(keys{creds, s.iam}, awsauth.Options{Regions: []string{s.o.Region}})
 	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Authorize: s.iam.Authorize, Log: log, Observe: s.metrics.observe, Explain: s.explain, Coverage: "doc/coverage.md"})
-	s.api.Add(ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()}).API())
+	s.ecs = ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()})
+	s.api.Add(s.ecs.API())
 	s.api.Add(s.ecr.API())
 	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
 	s.api.Add(s.acm.API())

@@ -107,6 +107,7 @@ func (s *service) event(text string) { s.message("(service " + s.svc.Val.Name + 
 
 // message puts a line at the head of the service's events.
 func (s *service) message(text string) {
+	s.act(state.ServiceAction{Deployment: s.primary(), What: "EVENT", Why: text})
 	e := state.ServiceEvent{ID: newEventID(), CreatedAt: s.now, Message: text}
 	s.status.Events = append([]state.ServiceEvent{e}, s.status.Events...)
 	if len(s.status.Events) > maxEvents {

@@ -68,11 +68,30 @@ func expireSome(tx *store.WriteTx, before time.Time) (n int, err error) {
 		if n >= expireBatch {
 			return n, nil
 		}
+		done, err := expireActions(tx, st.Key, before, expireBatch-n)
+		n += done
+		if err != nil {
+			return n, err
+		}
 		if st.Val.Status != "INACTIVE" || st.Val.InactiveAt.IsZero() || !st.Val.InactiveAt.Before(before) {
 			continue
 		}
 		n++
 		if err := expireService(tx, st.Key); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// expireActions removes the log of a service up to a time.
+func expireActions(tx *store.WriteTx, service string, before time.Time, most int) (n int, err error) {
+	for a, err := range state.ServiceActions.List(tx, service+"/") {
+		if err != nil || n >= most || !a.Val.At.Before(before) {
+			return n, err
+		}
+		n++
+		if err := state.ServiceActions.Delete(tx, a.Key, 0); err != nil {
 			return n, err
 		}
 	}

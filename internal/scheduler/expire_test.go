@@ -90,3 +90,45 @@ func TestHistory_IsNotInTheStatus(t *testing.T) {
 		return err
 	})
 }
+
+// Each start, stop and event is in the log once, with its reason; what is older than the history goes.
+func TestActions(t *testing.T) {
+	b := newBench(t, true)
+	one := b.create(1)
+	b.settle()
+	two := b.deploy(2)
+	b.settle()
+	read := func() (out []state.ServiceAction) {
+		b.view(func(tx *store.ReadTx) error {
+			for a, err := range state.ServiceActions.List(tx, serviceKey+"/") {
+				if err != nil {
+					return err
+				}
+				out = append(out, a.Val)
+			}
+			return nil
+		})
+		return out
+	}
+	count := map[string]int{}
+	why := map[string]string{}
+	for _, a := range read() {
+		count[a.What]++
+		if a.Task != "" {
+			why[a.What+" "+a.Deployment] = a.Why
+		}
+	}
+	if count["START"] != 2 || count["STOP"] != 1 || count["EVENT"] != len(b.events()) {
+		t.Errorf("%v, %d events", count, len(b.events()))
+	}
+	if got, want := why["START "+two], "0 of 1 tasks are there; at least 1 stay healthy, at most 2 may run"; got != want {
+		t.Errorf("started because %q, want %q", got, want)
+	}
+	if got, want := why["STOP "+one], "Scaling activity initiated by (deployment "+two+")"; got != want {
+		t.Errorf("stopped because %q, want %q", got, want)
+	}
+	b.clock = b.clock.Add(b.c.o.History + time.Hour)
+	if err := b.c.expire(background); err != nil || len(read()) != 0 {
+		t.Errorf("%d actions are left after the history, %v", len(read()), err)
+	}
+}

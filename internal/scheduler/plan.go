@@ -106,7 +106,7 @@ func plan(v View) Plan {
 	// 1. Scale in: of the primary's sound tasks, keep desired, and those that are protected.
 	for len(sound) > v.Desired {
 		i := slices.IndexFunc(sound, func(t TaskView) bool { return !t.Protected })
-		if i < 0 {
+		if i < 0 || sound[i].Healthy && countHealthy(sound)+countHealthy(olds) <= lower { // those beyond it are protected, and serve nobody yet
 			break
 		}
 		stop(sound[i], ScaleIn)

@@ -60,6 +60,7 @@ func TestPlan(t *testing.T) {
 		{"scale in: the unhealthy, then the youngest", 1, 100, 200, steady, "NnN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t2", ScaleIn}}}},
 		{"scale in: not the protected", 1, 100, 200, steady, "NN#N", Plan{Stop: []Stop{{"t3", ScaleIn}, {"t0", ScaleIn}}}},
 		{"scale in: all are protected", 1, 100, 200, steady, "N#N#", Plan{Protected: true}},
+		{"scale in: not what serves for a protected one that doesn't yet", 1, 100, 200, steady, "Nn#", Plan{Protected: true}},
 		{"a rollout waits for the protected", 2, 100, 200, rollout, "O#ONN", Plan{Stop: []Stop{{"t2", ScaleIn}}}},
 		{"a rollout starts no more than fits beside the protected", 2, 100, 150, rollout, "O#O#n", Plan{}},
 		{"a protected task that fails is replaced", 1, 100, 200, steady, "N!#N", Plan{Stop: []Stop{{"t0", Unhealthy}}}},

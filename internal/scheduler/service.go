@@ -27,9 +27,10 @@ type service struct {
 	svc         store.Object[state.Service]
 	status      state.ServiceStatus
 	statusRev   store.Rev
-	deployments []state.Deployment // newest first, without those that are Gone
-	tasks       []member           // that are not STOPPED, or have become so since the last pass; oldest first
-	zones       []string           // of the primary's subnets, if the service is to be balanced over several
+	deployments []state.Deployment    // newest first, without those that are Gone
+	tasks       []member              // that are not STOPPED, or have become so since the last pass; oldest first
+	zones       []string              // of the primary's subnets, if the service is to be balanced over several
+	actions     []state.ServiceAction // of this pass, for the log
 	now         time.Time
 	again       time.Duration // when to look again although nothing changed
 }
@@ -252,12 +253,17 @@ func (s *service) apply(tx *store.WriteTx, p Plan, memory int) error {
 			return err
 		}
 		m.task = o.Val
+		s.act(state.ServiceAction{Deployment: m.task.Deployment, Task: m.task.ID, What: "STOP", Why: o.Val.Stop.Reason})
 	}
 	var started []string
 	for _, start := range p.Start {
+		why := s.whyStart(start, p)
 		ids, err := s.launch(tx, start, memory)
 		if err != nil {
 			return err
+		}
+		for _, id := range ids {
+			s.act(state.ServiceAction{Deployment: start.Deployment, Task: id, What: "START", Why: why})
 		}
 		if start.Rebalances {
 			s.rebalances(ids)
@@ -346,6 +352,9 @@ func (s *service) save(tx *store.WriteTx) error {
 	}
 	s.status.Told = told
 	if err := state.ArchiveDeployments(tx, s.svc.Val, &s.status, s.deployments); err != nil {
+		return err
+	}
+	if err := s.log(tx); err != nil {
 		return err
 	}
 	// The store writes, and wakes us, only if something changed.

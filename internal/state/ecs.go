@@ -24,6 +24,7 @@ var (
 	Deployments        = store.NewTable[Deployment]("ecs.deployment")              // scope/cluster/service/%010d sequence
 	ServiceStatuses    = store.NewTable[ServiceStatus]("ecs.service.status")       // as Services; written by scheduler
 	DeploymentStatuses = store.NewTable[DeploymentStatus]("ecs.deployment.status") // as Deployments; those that are Gone, moved by scheduler
+	ServiceActions     = store.NewTable[ServiceAction]("ecs.action")               // scope/cluster/service/%020d revision/%03d
 	Tasks              = store.NewTable[Task]("ecs.task")                          // scope/cluster/id
 	TaskStatuses       = store.NewTable[TaskStatus]("ecs.task.status")             // as Tasks; written by task
 )
@@ -182,6 +183,15 @@ type DeploymentStatus struct {
 	Images             map[string]string // container → digest, once the first task has resolved it
 }
 
+// A ServiceAction is one line of a service's log: what its scheduler did or told, and why.
+type ServiceAction struct {
+	At         time.Time
+	Deployment string // Deployment.ID
+	Task       string // id, "" if it is about the service
+	What       string // START, STOP, EVENT
+	Why        string
+}
+
 // A ServiceEvent is one line of a service's story, in ECS's words.
 type ServiceEvent struct {
 	ID        string
@@ -227,7 +237,8 @@ type Stop struct {
 // Unhealable reports a failed start that no further try mends: an image that isn't there or is of another architecture,
 // a secret that isn't there. What can pass by itself, as a registry that doesn't answer, is tried again within a start.
 func (s Stop) Unhealable() bool {
-	return s.Code == "TaskFailedToStart" && (strings.HasPrefix(s.Reason, "CannotPullContainerError") || strings.HasPrefix(s.Reason, "ResourceInitializationError"))
+	return s.Code == "TaskFailedToStart" && !strings.Contains(s.Reason, "no space left on device") &&
+		(strings.HasPrefix(s.Reason, "CannotPullContainerError") || strings.HasPrefix(s.Reason, "ResourceInitializationError"))
 }
 
 // ARN names the task.
@@ -241,9 +252,10 @@ func (t Task) Key() string { return t.Scope.Key(t.Cluster, t.ID) }
 //	PROVISIONING → PENDING → ACTIVATING → RUNNING → DEACTIVATING → STOPPING → DEPROVISIONING → STOPPED
 type TaskStatus struct {
 	LastStatus   string
-	Version      int      // grows with every change
-	Done         []string // named steps that are done, in order
-	Stop         *Stop    // the first reason that ended it, the task's own (an essential container exited) or the intent's
+	Version      int         // grows with every change
+	Done         []string    // named steps that are done, in order
+	DoneAt       []time.Time // when each of Done was
+	Stop         *Stop       // the first reason that ended it, the task's own (an essential container exited) or the intent's
 	AttachmentID string
 	ENI          string // eni-…
 	Subnet       string

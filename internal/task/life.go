@@ -143,7 +143,7 @@ func (c *Controller) save(ctx context.Context, l life, done string, change func(
 			return err
 		}
 		if done != "" && !o.Val.Is(done) {
-			o.Val.Done = append(o.Val.Done, done)
+			o.Val.Done, o.Val.DoneAt = append(o.Val.Done, done), append(o.Val.DoneAt, tx.Now())
 		}
 		o.Val.Version++
 		return state.TaskStatuses.Put(tx, &o)
