@@ -14,6 +14,8 @@ const (
 	maxStreams = 128
 	// maxRequests is how many it carries in all; then the client is told to make another one. Source: ALB user guide, quotas.
 	maxRequests = 10000
+	// maxFrame is the largest frame that clients may send: the least there is. Source: RFC 9113, 4.2.
+	maxFrame = 16 << 10
 	// maxUnreadClient is how many bytes a client's connection holds that targets have not taken yet.
 	maxUnreadClient = 2 << 20
 )
@@ -42,7 +44,7 @@ func (m *multiplexer) at(idle time.Duration) *handoff {
 	if s == nil {
 		s = &h2server{newServer(m.proxy), newHandoff(), make(chan struct{})}
 		s.IdleTimeout = idle
-		s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: maxUnread, MaxReceiveBufferPerConnection: maxUnreadClient}
+		s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame, MaxReceiveBufferPerStream: maxUnread, MaxReceiveBufferPerConnection: maxUnreadClient}
 		s.Protocols = new(http.Protocols)
 		s.Protocols.SetUnencryptedHTTP2(true) // TLS is done with
 		if m.stopped {
