@@ -3,6 +3,7 @@ package lb
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -169,7 +170,7 @@ func TestAlgorithm_LeastOutstandingAvoidsTheBusy(t *testing.T) {
 	r.put(s)
 	r.wait("tg", busy.addr, lbconfig.Healthy)
 	r.wait("tg", idle, lbconfig.Healthy)
-	done := make(chan struct{})
+	done := make(chan struct{}, 64)
 	for held := false; !held; { // those that go to idle end
 		go func() {
 			resp, err := noKeepAlive.Get("http://" + local(port) + "/")
@@ -185,10 +186,18 @@ func TestAlgorithm_LeastOutstandingAvoidsTheBusy(t *testing.T) {
 		}
 	}
 	for i := range 6 {
+		// An answer reaches the client a moment before its request is over.
+		eventually(t, "the other target is idle", func() bool {
+			st, err := r.client.Status(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(st.Targets, func(ts lbconfig.TargetStatus) bool { return ts.Addr == idle && ts.InFlight == 0 })
+		})
 		if _, body := raw(t, local(port), get1("/")); body != "idle" {
 			t.Errorf("request %d went to %q", i, body)
 		}
 	}
-	close(busy.free)
+	busy.release()
 	<-done
 }

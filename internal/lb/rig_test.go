@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -165,14 +166,16 @@ func named(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, name) })
 }
 
-// holder is a target that holds requests, but not checks, until it is free.
+// holder is a target that holds requests, but not checks, until it is released, at the latest when the test ends.
 type holder struct {
 	addr          netip.AddrPort
 	arrived, free chan struct{}
+	release       func()
 }
 
 func newHolder(t testing.TB) *holder {
 	h := &holder{arrived: make(chan struct{}, 64), free: make(chan struct{})}
+	h.release = sync.OnceFunc(func() { close(h.free) })
 	h.addr = backend(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path != "/health" {
 			h.arrived <- struct{}{}
@@ -180,6 +183,7 @@ func newHolder(t testing.TB) *holder {
 		}
 		io.WriteString(w, "held")
 	}))
+	t.Cleanup(h.release) // before the server waits for them
 	return h
 }
 
