@@ -16,13 +16,11 @@ import (
 
 // CreateCluster makes a cluster, revives a deleted one, or returns the one that is there.
 func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput) (*ecs.CreateClusterOutput, error) {
-	if err := onlyMembers("", in, "ClusterName", "Settings", "Tags"); err != nil {
+	if err := onlyMembers("", in, "ClusterName", "Settings", "Tags", "CapacityProviders", "DefaultCapacityProviderStrategy"); err != nil {
 		return nil, err
 	}
-	for _, st := range in.Settings {
-		if st.Name != types.ClusterSettingNameContainerInsights || aws.ToString(st.Value) != "disabled" {
-			return nil, invalid("Lotse gathers no container insights yet: the setting %s can only be disabled.", st.Name)
-		}
+	if err := checkSettings(in.Settings); err != nil {
+		return nil, err
 	}
 	name := aws.ToString(in.ClusterName)
 	if name == "" {
@@ -45,6 +43,9 @@ func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput)
 		if err != nil || c.Val.Status != "ACTIVE" {
 			c.Key = sc.Key(name)
 			c.Val = state.Cluster{Scope: sc, Name: name, Status: "ACTIVE", CreatedAt: tx.Now(), Tags: tags}
+			if err := setProviders(sc, &c.Val, in.CapacityProviders, in.DefaultCapacityProviderStrategy); err != nil {
+				return err
+			}
 			if err := state.Clusters.Put(tx, &c); err != nil {
 				return err
 			}
@@ -124,6 +125,24 @@ func (s *Service) ListClusters(ctx context.Context, in *ecs.ListClustersInput) (
 	return &ecs.ListClustersOutput{ClusterArns: page, NextToken: next}, err
 }
 
+// UpdateCluster changes settings. Nothing else of a cluster can be changed yet.
+func (s *Service) UpdateCluster(ctx context.Context, in *ecs.UpdateClusterInput) (*ecs.UpdateClusterOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "Settings"); err != nil {
+		return nil, err
+	}
+	v, err := s.changeSettings(ctx, in.Cluster, in.Settings)
+	return &ecs.UpdateClusterOutput{Cluster: v}, err
+}
+
+// UpdateClusterSettings is the older way to change settings.
+func (s *Service) UpdateClusterSettings(ctx context.Context, in *ecs.UpdateClusterSettingsInput) (*ecs.UpdateClusterSettingsOutput, error) {
+	if err := onlyMembers("", in, "Cluster", "Settings"); err != nil {
+		return nil, err
+	}
+	v, err := s.changeSettings(ctx, in.Cluster, in.Settings)
+	return &ecs.UpdateClusterSettingsOutput{Cluster: v}, err
+}
+
 // DeleteCluster makes an empty cluster INACTIVE.
 func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput) (*ecs.DeleteClusterOutput, error) {
 	if err := onlyMembers("", in, "Cluster"); err != nil {
@@ -181,11 +200,49 @@ func (s *Service) cluster(tx store.Reader, sc arn.Scope, given *string) (store.O
 	return c, err
 }
 
+// changeCluster changes an ACTIVE cluster and shows it.
+func (s *Service) changeCluster(ctx context.Context, given *string, change func(*store.WriteTx, *state.Cluster) error) (*types.Cluster, error) {
+	var v types.Cluster
+	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		c, err := s.cluster(tx, scope(ctx), given)
+		if err != nil {
+			return err
+		}
+		if err := change(tx, &c.Val); err != nil {
+			return err
+		}
+		if err := state.Clusters.Put(tx, &c); err != nil {
+			return err
+		}
+		v, err = clusterView(tx, c.Val)
+		include(&v, c.Val, []types.ClusterField{types.ClusterFieldSettings, types.ClusterFieldTags})
+		return err
+	})
+	return &v, err
+}
+
+// changeSettings: the one setting there is has one value that can be met.
+func (s *Service) changeSettings(ctx context.Context, cluster *string, given []types.ClusterSetting) (*types.Cluster, error) {
+	if err := checkSettings(given); err != nil {
+		return nil, err
+	}
+	return s.changeCluster(ctx, cluster, func(*store.WriteTx, *state.Cluster) error { return nil })
+}
+
+func checkSettings(given []types.ClusterSetting) error {
+	for _, st := range given {
+		if st.Name != types.ClusterSettingNameContainerInsights || aws.ToString(st.Value) != "disabled" {
+			return invalid("Lotse gathers no container insights yet: the setting %s can only be disabled.", st.Name)
+		}
+	}
+	return nil
+}
+
 // clusterView counts what the cluster holds: counts are never stored.
 func clusterView(tx store.Reader, c state.Cluster) (types.Cluster, error) {
 	v := types.Cluster{
 		ClusterArn: aws.String(c.ARN()), ClusterName: aws.String(c.Name), Status: aws.String(c.Status),
-		CapacityProviders: []string{}, DefaultCapacityProviderStrategy: []types.CapacityProviderStrategyItem{},
+		CapacityProviders: append([]string{}, c.CapacityProviders...), DefaultCapacityProviderStrategy: append([]types.CapacityProviderStrategyItem{}, strategyView(c.DefaultStrategy)...),
 		Settings: []types.ClusterSetting{}, Statistics: []types.KeyValuePair{}, Tags: []types.Tag{},
 	}
 	prefix := c.Scope.Key(c.Name, "")
@@ -223,6 +280,8 @@ func include(v *types.Cluster, c state.Cluster, fields []types.ClusterField) {
 			v.Tags = tagList(c.Tags)
 		case types.ClusterFieldSettings:
 			v.Settings = []types.ClusterSetting{{Name: types.ClusterSettingNameContainerInsights, Value: aws.String("disabled")}}
+		case types.ClusterFieldAttachments:
+			v.Attachments = []types.Attachment{} // of capacity providers with instances
 		case types.ClusterFieldStatistics:
 			// Every task and service here is of launch type FARGATE.
 			v.Statistics = []types.KeyValuePair{

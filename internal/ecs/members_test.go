@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/smithy-go/middleware"
+
+	"github.com/lotse-project/lotse/internal/awswire"
 )
 
 // An operation is called with an input in which everything is in order.
@@ -23,6 +26,18 @@ type operation struct {
 
 func op[In, Out any](in *In, call func(context.Context, *In) (*Out, error), acts ...string) operation {
 	return operation{in, func(ctx context.Context, v any) error { _, err := call(ctx, v.(*In)); return err }, acts}
+}
+
+// refuses is op for what finds no target, ever.
+func refuses[In, Out any](in *In, call func(context.Context, *In) (*Out, error), acts ...string) operation {
+	return op(in, func(ctx context.Context, in *In) (*Out, error) {
+		out, err := call(ctx, in)
+		var e *awswire.Error
+		if errors.As(err, &e) && e.Code == "TargetNotFoundException" {
+			err = nil
+		}
+		return out, err
+	}, acts...)
 }
 
 // under puts a prefix before names: the members of a nested structure.
@@ -47,11 +62,26 @@ func operations(b *bench) map[string]operation {
 	balancers := under("LoadBalancers", "TargetGroupArn ContainerName ContainerPort")
 	service := &ecs.CreateServiceInput{ServiceName: aws.String("new"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: b.network()}
 	b.balanced(service)
+	providers := append(under("DefaultCapacityProviderStrategy", "CapacityProvider Base Weight"), "CapacityProviders")
 	return map[string]operation{
-		"CreateCluster":    op(&ecs.CreateClusterInput{}, s.CreateCluster, append([]string{"ClusterName"}, append(under("Settings", "Name Value"), under("Tags", "Key Value")...)...)...),
-		"DescribeClusters": op(&ecs.DescribeClustersInput{}, s.DescribeClusters, "Clusters", "Include"),
-		"ListClusters":     op(&ecs.ListClustersInput{}, s.ListClusters, "MaxResults", "NextToken"),
-		"DeleteCluster":    op(&ecs.DeleteClusterInput{Cluster: aws.String("empty")}, s.DeleteCluster, "Cluster"),
+		"CreateCluster":               op(&ecs.CreateClusterInput{}, s.CreateCluster, append([]string{"ClusterName"}, append(under("Settings", "Name Value"), append(under("Tags", "Key Value"), providers...)...)...)...),
+		"UpdateCluster":               op(&ecs.UpdateClusterInput{Cluster: aws.String("default")}, s.UpdateCluster, append(under("Settings", "Name Value"), "Cluster")...),
+		"UpdateClusterSettings":       op(&ecs.UpdateClusterSettingsInput{Cluster: aws.String("default")}, s.UpdateClusterSettings, append(under("Settings", "Name Value"), "Cluster")...),
+		"PutClusterCapacityProviders": op(&ecs.PutClusterCapacityProvidersInput{Cluster: aws.String("default")}, s.PutClusterCapacityProviders, append(slices.Clone(providers), "Cluster")...),
+		"DescribeCapacityProviders":   op(&ecs.DescribeCapacityProvidersInput{}, s.DescribeCapacityProviders, "CapacityProviders", "Cluster", "Include", "MaxResults", "NextToken"),
+		"PutAccountSetting":           op(&ecs.PutAccountSettingInput{Name: "awsvpcTrunking", Value: aws.String("enabled")}, s.PutAccountSetting, "Name", "Value", "PrincipalArn"),
+		"PutAccountSettingDefault":    op(&ecs.PutAccountSettingDefaultInput{Name: "awsvpcTrunking", Value: aws.String("enabled")}, s.PutAccountSettingDefault, "Name", "Value"),
+		"DeleteAccountSetting":        op(&ecs.DeleteAccountSettingInput{Name: "awsvpcTrunking"}, s.DeleteAccountSetting, "Name", "PrincipalArn"),
+		"ListAccountSettings":         op(&ecs.ListAccountSettingsInput{}, s.ListAccountSettings, "EffectiveSettings", "MaxResults", "Name", "NextToken", "PrincipalArn", "Value"),
+		"ListContainerInstances":      op(&ecs.ListContainerInstancesInput{}, s.ListContainerInstances, "Cluster", "Filter", "MaxResults", "NextToken", "Status"),
+		"DescribeContainerInstances":  op(&ecs.DescribeContainerInstancesInput{ContainerInstances: []string{"a"}}, s.DescribeContainerInstances, "Cluster", "ContainerInstances", "Include"),
+		"ListAttributes":              op(&ecs.ListAttributesInput{TargetType: "container-instance"}, s.ListAttributes, "AttributeName", "AttributeValue", "Cluster", "MaxResults", "NextToken", "TargetType"),
+		"PutAttributes":               refuses(&ecs.PutAttributesInput{Attributes: []types.Attribute{{Name: aws.String("a")}}}, s.PutAttributes, append(under("Attributes", "Name Value TargetId TargetType"), "Cluster")...),
+		"DeleteAttributes":            refuses(&ecs.DeleteAttributesInput{Attributes: []types.Attribute{{Name: aws.String("a")}}}, s.DeleteAttributes, append(under("Attributes", "Name Value TargetId TargetType"), "Cluster")...),
+		"DeleteTaskDefinitions":       op(&ecs.DeleteTaskDefinitionsInput{TaskDefinitions: []string{"web:1"}}, s.DeleteTaskDefinitions, "TaskDefinitions"),
+		"DescribeClusters":            op(&ecs.DescribeClustersInput{}, s.DescribeClusters, "Clusters", "Include"),
+		"ListClusters":                op(&ecs.ListClustersInput{}, s.ListClusters, "MaxResults", "NextToken"),
+		"DeleteCluster":               op(&ecs.DeleteClusterInput{Cluster: aws.String("empty")}, s.DeleteCluster, "Cluster"),
 		"RegisterTaskDefinition": op(definition(), s.RegisterTaskDefinition, slices.Concat([]string{"Family", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities", "ExecutionRoleArn", "TaskRoleArn"},
 			under("ContainerDefinitions", "Name Image Cpu Memory Essential Command EntryPoint User WorkingDirectory ReadonlyRootFilesystem StartTimeout StopTimeout VersionConsistency MemoryReservation DockerLabels"),
 			under("ContainerDefinitions.HealthCheck", "Command Interval Timeout Retries StartPeriod"), under("ContainerDefinitions.RestartPolicy", "Enabled IgnoredExitCodes RestartAttemptPeriod"),
@@ -67,8 +97,8 @@ func operations(b *bench) map[string]operation {
 		"ListTaskDefinitionFamilies": op(&ecs.ListTaskDefinitionFamiliesInput{}, s.ListTaskDefinitionFamilies, "FamilyPrefix", "MaxResults", "NextToken", "Status"),
 		"DeregisterTaskDefinition":   op(&ecs.DeregisterTaskDefinitionInput{TaskDefinition: aws.String("web:1")}, s.DeregisterTaskDefinition, "TaskDefinition"),
 		"RunTask": op(&ecs.RunTaskInput{TaskDefinition: aws.String("web"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: b.network()}, s.RunTask,
-			slices.Concat([]string{"Cluster", "TaskDefinition", "Count", "LaunchType", "PlatformVersion", "Group", "StartedBy", "ClientToken", "PropagateTags", "EnableECSManagedTags"},
-				network(), under("Overrides", "Cpu Memory ExecutionRoleArn TaskRoleArn"), under("Overrides.ContainerOverrides", "Name Command Cpu Memory"),
+			slices.Concat([]string{"Cluster", "TaskDefinition", "Count", "LaunchType", "PlatformVersion", "Group", "StartedBy", "ClientToken", "PropagateTags", "EnableECSManagedTags", "ReferenceId"},
+				under("CapacityProviderStrategy", "CapacityProvider Base Weight"), network(), under("Overrides", "Cpu Memory ExecutionRoleArn TaskRoleArn"), under("Overrides.ContainerOverrides", "Name Command Cpu Memory"),
 				under("Overrides.ContainerOverrides.Environment", "Name Value"), under("Tags", "Key Value"))...),
 		"UpdateTaskProtection": op(&ecs.UpdateTaskProtectionInput{Cluster: aws.String("default"), Tasks: []string{strings.Repeat("1", 32)}}, s.UpdateTaskProtection, "Cluster", "Tasks", "ProtectionEnabled", "ExpiresInMinutes"),
 		"GetTaskProtection":    op(&ecs.GetTaskProtectionInput{Cluster: aws.String("default")}, s.GetTaskProtection, "Cluster", "Tasks"),

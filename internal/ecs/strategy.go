@@ -65,6 +65,36 @@ func checkStrategy(c state.Cluster, given []types.CapacityProviderStrategyItem) 
 	return out, nil
 }
 
+// providers divides n tasks among a strategy's capacity providers: first as many as a base wants,
+// then by weight. Without a strategy there is none.
+// Source: API reference, CapacityProviderStrategyItem.
+func providers(items []state.StrategyItem, n int) []string {
+	out, given := make([]string, n), make([]int, len(items))
+	for i := range out {
+		best := -1
+		for j, item := range items {
+			switch {
+			case given[j] < item.Base:
+				best = j
+			case item.Weight == 0 && len(items) > 1:
+				continue
+			case best < 0 || // the lesser (tasks beyond the base + 1) / weight
+				(given[j]-item.Base+1)*max(1, items[best].Weight) < (given[best]-items[best].Base+1)*max(1, item.Weight):
+				best = j
+			}
+			if given[j] < item.Base {
+				break
+			}
+		}
+		if best < 0 {
+			continue
+		}
+		given[best]++
+		out[i] = items[best].Provider
+	}
+	return out
+}
+
 func strategyView(items []state.StrategyItem) []types.CapacityProviderStrategyItem {
 	var out []types.CapacityProviderStrategyItem
 	for _, i := range items {

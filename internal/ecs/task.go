@@ -23,7 +23,7 @@ import (
 // RunTask starts up to 10 tasks. The answer comes before they run.
 func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTaskOutput, error) {
 	if err := onlyMembers("", in, "Cluster", "TaskDefinition", "Count", "LaunchType", "PlatformVersion", "NetworkConfiguration",
-		"Overrides", "Group", "StartedBy", "ClientToken", "PropagateTags", "EnableECSManagedTags", "Tags"); err != nil {
+		"Overrides", "Group", "StartedBy", "ClientToken", "PropagateTags", "EnableECSManagedTags", "Tags", "CapacityProviderStrategy", "ReferenceId"); err != nil {
 		return nil, err
 	}
 	count := 1
@@ -42,7 +42,10 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 	case in.PropagateTags == types.PropagateTagsService:
 		return nil, invalid("propagateTags SERVICE is only for tasks of a service.")
 	}
-	if err := checkLaunch(in.LaunchType, in.PlatformVersion); err != nil {
+	if len(aws.ToString(in.ReferenceId)) > 1024 {
+		return nil, invalid("referenceId should have at most 1024 characters.")
+	}
+	if err := checkLaunch(types.LaunchTypeFargate, in.PlatformVersion); err != nil {
 		return nil, err
 	}
 	tags, err := tagMap(in.Tags)
@@ -61,6 +64,10 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 			if done, err := s.earlier(tx, c.Val, *in.ClientToken, request, out); done || err != nil {
 				return err
 			}
+		}
+		_, strategy, err := launch(c.Val, in.LaunchType, in.CapacityProviderStrategy)
+		if err != nil {
+			return err
 		}
 		td, err := findTaskDefinition(tx, sc, aws.ToString(in.TaskDefinition))
 		if err != nil {
@@ -91,8 +98,8 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		if in.EnableECSManagedTags {
 			t.Tags = merge(map[string]string{"aws:ecs:clusterName": t.Cluster}, t.Tags)
 		}
-		for range count {
-			t.ID = randomHex(16)
+		for _, provider := range providers(strategy, count) {
+			t.ID, t.CapacityProvider = randomHex(16), provider
 			ok, err := state.AddTask(tx, t, s.o.Memory)
 			if err != nil {
 				return err

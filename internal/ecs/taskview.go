@@ -60,6 +60,9 @@ func (s *Service) taskView(tx store.Reader, t state.Task, withTags bool) (types.
 		Containers:  containerViews(t, st, td.Val.Definition),
 		Overrides:   overrides(t, td.Val.Definition),
 	}
+	if t.CapacityProvider != "" {
+		v.CapacityProviderName = aws.String(t.CapacityProvider)
+	}
 	if t.StartedBy != "" {
 		v.StartedBy = aws.String(t.StartedBy)
 	}

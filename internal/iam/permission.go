@@ -92,6 +92,11 @@ func needsOf(tx store.Reader, c awsauth.Caller, service, op string, in any) ([]n
 		}
 		out = append(out, need{service + ":" + op, res, r})
 	}
+	if service == "ecs" && hasTags(in) && op != "TagResource" { // tagResourceAuthorization is on
+		tag := request(c)
+		tag["ecs:CreateAction"] = op
+		out = append(out, need{"ecs:TagResource", tagged(c, op, in), tag})
+	}
 	passed, err := passedRoles(tx, c, service, op, in)
 	for _, role := range passed {
 		pass := request(c)
@@ -232,6 +237,24 @@ func passedRoles(tx store.Reader, c awsauth.Caller, service, op string, in any) 
 		out = append(out, role)
 	}
 	return out, nil
+}
+
+func hasTags(in any) bool {
+	v := reflect.Indirect(reflect.ValueOf(in)).FieldByName("Tags")
+	return v.IsValid() && v.Len() > 0
+}
+
+// tagged is what a creation with tags tags. Source: ECS developer guide, "Grant permission to tag
+// resources on creation".
+func tagged(c awsauth.Caller, op string, in any) string {
+	sc := arn.Scope{Account: c.Account, Region: c.Region}
+	switch op {
+	case "CreateCluster":
+		return sc.ARN("ecs", "cluster/"+first(member(in, "ClusterName"), "default"))
+	case "RunTask":
+		return sc.ARN("ecs", "task/"+lastPart(first(member(in, "Cluster"), "default"))+"/*")
+	}
+	return resourcesOf(c, "ecs", op, in)[0]
 }
 
 // member gives the values of an input's member, a string or a list of them; nil where it has none.

@@ -27,7 +27,11 @@ var (
 	ServiceActions     = store.NewTable[ServiceAction]("ecs.action")               // scope/cluster/service/%020d revision/%03d
 	Tasks              = store.NewTable[Task]("ecs.task")                          // scope/cluster/id
 	TaskStatuses       = store.NewTable[TaskStatus]("ecs.task.status")             // as Tasks; written by task
+	AccountSettings    = store.NewTable[AccountSetting]("ecs.account-setting")     // scope/principal's ARN/name
 )
+
+// An AccountSetting is what a principal has set; the root's holds for all who have none.
+type AccountSetting struct{ Value string }
 
 // A Cluster groups services and tasks.
 type Cluster struct {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
@@ -19,7 +21,7 @@ const expireEvery = time.Hour
 // forgetOld deletes the records of tasks that have been stopped for long, until ctx ends.
 func (c *Controller) forgetOld(ctx context.Context) {
 	for {
-		if err := c.expire(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(c.expire(ctx), c.expireDefinitions(ctx)); err != nil && ctx.Err() == nil {
 			c.o.Log.Error("cannot forget stopped tasks", "err", err)
 		}
 		select {
@@ -63,4 +65,41 @@ func (c *Controller) expire(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// expireDefinitions deletes the task definitions that are DELETE_IN_PROGRESS and of which no task
+// and no deployment is left, also of those that can only be described.
+func (c *Controller) expireDefinitions(ctx context.Context) error {
+	return c.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+		doomed := map[string]bool{} // by key
+		for td, err := range state.TaskDefinitions.List(tx, "") {
+			if err != nil {
+				return err
+			}
+			if td.Val.Definition.Status == ecstypes.TaskDefinitionStatusDeleteInProgress {
+				doomed[td.Key] = true
+			}
+		}
+		if len(doomed) == 0 {
+			return nil
+		}
+		for t, err := range state.Tasks.List(tx, "") {
+			if err != nil {
+				return err
+			}
+			delete(doomed, state.TaskDefinitionKey(t.Val.TaskDefinitionARN))
+		}
+		for d, err := range state.Deployments.List(tx, "") {
+			if err != nil {
+				return err
+			}
+			delete(doomed, state.TaskDefinitionKey(d.Val.TaskDefinitionARN))
+		}
+		for key := range doomed {
+			if err := state.TaskDefinitions.Delete(tx, key, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

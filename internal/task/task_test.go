@@ -419,9 +419,41 @@ func TestExpire(t *testing.T) {
 	if b.status().LastStatus != "STOPPED" {
 		t.Fatal("forgotten too early")
 	}
+	defined := func(delete bool) bool {
+		t.Helper()
+		there := false
+		err := b.db.Update(t.Context(), func(tx *store.WriteTx) error {
+			for td, err := range state.TaskDefinitions.List(tx, "") {
+				if err != nil {
+					return err
+				}
+				there = true
+				if delete {
+					td.Val.Definition.Status = ecstypes.TaskDefinitionStatusDeleteInProgress
+					return state.TaskDefinitions.Put(tx, &td)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.c.expireDefinitions(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return there
+	}
+	defined(true)
+	if !defined(false) {
+		t.Error("the definition of a task that can be described is gone")
+	}
 	age(keepStopped + time.Minute)
 	if b.status().LastStatus != "" {
 		t.Error("it is still there")
+	}
+	defined(false)
+	if defined(false) {
+		t.Error("a definition that was deleted, and that nobody needs, is still there")
 	}
 }
 
