@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -308,6 +309,13 @@ func TestChain_AlgorithmFromTheAPI(t *testing.T) {
 		}
 	}
 	for range 6 {
+		for over := false; !over; { // an answer comes a moment before its request is over
+			st, err := c.client.Status(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			over = slices.ContainsFunc(st.Targets, func(ts lbconfig.TargetStatus) bool { return ts.InFlight == 0 })
+		}
 		if got, _ := c.send("GET / HTTP/1.1", "Host: x"); !strings.HasPrefix(got, "200 idle") {
 			t.Errorf("while the other is busy: %q", got)
 		}
