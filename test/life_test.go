@@ -254,27 +254,17 @@ func TestContainerHealth_Service(t *testing.T) {
 	}
 }
 
-// A container with a restart policy runs again in place, and its metadata says how often; the task runs on.
-func TestRestartPolicy(t *testing.T) {
+// The server is killed at each point of the life of a task with dependencies and a health check, and comes back: the task
+// comes to the same end and nothing is left over. Meanwhile a container of another task runs again in place, as its restart
+// policy wants it after a minute at the earliest; its metadata says how often, and its task runs on.
+func TestKilledDuringLives(t *testing.T) {
 	s := start(t)
 	main, side := runs("main", "serve", "0"), runs("side", "again", "61")
 	side.Essential = awssdk.Bool(false)
 	side.RestartPolicy = &ecstypes.ContainerRestartPolicy{Enabled: awssdk.Bool(true), RestartAttemptPeriod: awssdk.Int32(60)}
-	c, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"again": {main, side}})
-	task := launch(t, c, network, "again")
-	await(t, c, task, "runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" })
-	time.Sleep(50 * time.Second) // it takes at least a minute
-	v := await(t, c, task, "runs again", func(v ecstypes.Task) bool { return *v.Containers[1].LastStatus == "STOPPED" })
-	if got := containers(v); got != "main RUNNING UNKNOWN; side STOPPED UNKNOWN exit 41; " || *v.LastStatus != "RUNNING" {
-		t.Errorf("%s: %s", *v.LastStatus, got)
-	}
-}
-
-// The server is killed at each point of the life of a task with dependencies and a health check, and comes back: the task
-// comes to the same end and nothing is left over.
-func TestKilledDuringLives(t *testing.T) {
-	s := start(t)
-	_, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"good": ordered()})
+	c, network := lives(t, s, map[string][]ecstypes.ContainerDefinition{"good": ordered(), "again": {main, side}})
+	again := launch(t, c, network, "again")
+	await(t, c, again, "runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" })
 	var points []string
 	for _, p := range []string{"start:before", "start:before#2", "start:before#3", "start:started", "start:started#2", "start:started#3", "start:after", "start:after#2", "observe:before", "observe:after",
 		"health:before", "health:after", "stop:before", "stop:before#2", "stop:signalled", "stop:signalled#2", "stop:after"} {
@@ -286,7 +276,7 @@ func TestKilledDuringLives(t *testing.T) {
 		if err := s.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c := ecs.NewFromConfig(s.Config())
+		c = ecs.NewFromConfig(s.Config())
 		task := launch(t, c, network, "good")
 		if strings.Contains(point, "stop") {
 			await(t, c, task, point+": runs", func(v ecstypes.Task) bool { return *v.LastStatus == "RUNNING" && v.HealthStatus == "HEALTHY" })
@@ -315,10 +305,28 @@ func TestKilledDuringLives(t *testing.T) {
 		if got := containers(v); got != "app STOPPED HEALTHY exit 0; migrate STOPPED UNKNOWN exit 0; db STOPPED HEALTHY exit 0; " || v.StopCode != "UserInitiated" {
 			t.Errorf("%s: %s, %s", point, v.StopCode, got)
 		}
-		bundles, _ := filepath.Glob("/run/lotse/*/containerd/io.containerd.runtime.v2.task/lotse-" + id(s) + "/*")
-		files, _ := filepath.Glob("/run/lotse/" + id(s) + "/tasks/*")
-		if len(bundles)+len(files) > 0 {
-			t.Errorf("%s: left over: %v %v", point, bundles, files)
+		if left := leftOf(s, task); len(left) > 0 {
+			t.Errorf("%s: left over: %v", point, left)
 		}
 	}
+	c = ecs.NewFromConfig(s.Config())
+	v := await(t, c, again, "runs again", func(v ecstypes.Task) bool { return *v.Containers[1].LastStatus == "STOPPED" })
+	if got := containers(v); got != "main RUNNING UNKNOWN; side STOPPED UNKNOWN exit 41; " || *v.LastStatus != "RUNNING" {
+		t.Errorf("restarted: %s: %s", *v.LastStatus, got)
+	}
+	if _, err := c.StopTask(t.Context(), &ecs.StopTaskInput{Cluster: awssdk.String("test"), Task: &again}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, c, again, "stops", func(v ecstypes.Task) bool { return *v.LastStatus == "STOPPED" })
+	if left := leftOf(s, ""); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// leftOf is what the machine has of a task's containers, or with "" of all.
+func leftOf(s *server.Server, task string) []string {
+	name := task[strings.LastIndexByte(task, '/')+1:] + "*"
+	bundles, _ := filepath.Glob("/run/lotse/*/containerd/io.containerd.runtime.v2.task/lotse-" + id(s) + "/" + name)
+	files, _ := filepath.Glob("/run/lotse/" + id(s) + "/tasks/" + name)
+	return append(bundles, files...)
 }

@@ -205,3 +205,41 @@ func (l *lab) stopProcess(t testing.TB, taskID string) error {
 	}
 	return nil
 }
+
+// Commands leave no descriptor open, here or in the shim, and no process.
+func TestExec_Endures(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"serve"})
+	pid := l.launch(t, spec)
+	run := func(n int) {
+		for range n {
+			if r, err := l.engine.Exec(t.Context(), spec.ID, "c0", runtime.Command{Args: []string{"/program", "say", "well"}, MaxOutput: 10}); err != nil || string(r.Output) != "well\n" {
+				t.Fatalf("Exec() = %q, %v", r.Output, err)
+			}
+		}
+	}
+	open := func() (n int) {
+		for _, p := range append(l.shimPids(t), os.Getpid()) {
+			fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p))
+			n += len(fds)
+		}
+		return n
+	}
+	run(5)
+	before, begun := open(), time.Now()
+	const times = 40
+	run(times)
+	t.Logf("%s a command", time.Since(begun)/times)
+	var after int
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if after = open(); after <= before+5 { // what is on its way to be closed
+			break
+		}
+	}
+	if after > before+5 {
+		t.Errorf("%d open descriptors after %d commands, %d before", after, times, before)
+	}
+	if procs := l.processes(t, spec.ID); !slices.Equal(procs, []string{fmt.Sprint(pid)}) {
+		t.Errorf("processes of the container: %v, want only %d", procs, pid)
+	}
+}
