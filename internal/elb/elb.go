@@ -52,6 +52,7 @@ func (s *Service) API() *awswire.API {
 	awswire.Handle(a, s.DescribeCapacityReservation)
 	awswire.Handle(a, s.SetSecurityGroups)
 	awswire.Handle(a, s.SetSubnets)
+	awswire.Handle(a, s.SetIpAddressType)
 	awswire.Handle(a, s.CreateTargetGroup)
 	awswire.Handle(a, s.DescribeTargetGroups)
 	awswire.Handle(a, s.ModifyTargetGroup)

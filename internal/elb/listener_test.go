@@ -1,6 +1,8 @@
 package elb
 
 import (
+	"maps"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -121,19 +123,56 @@ func TestDeleteListener_FreesItsGroups(t *testing.T) {
 	must(b.DeleteTargetGroup(b.ctx, &elb.DeleteTargetGroupInput{TargetGroupArn: g.TargetGroupArn}))(t) // gone is no error
 }
 
-func TestListenerAttributes_AreTheDefaults(t *testing.T) {
+func TestListenerAttributes(t *testing.T) {
 	b := newBench(t)
-	li := b.listener(b.balancer("web").LoadBalancerArn, 80)
-	set := func(v string) error {
-		_, err := b.ModifyListenerAttributes(b.ctx, &elb.ModifyListenerAttributesInput{ListenerArn: li.ListenerArn,
-			Attributes: []types.ListenerAttribute{{Key: aws.String("routing.http.response.server.enabled"), Value: &v}}})
-		return err
+	lb := b.balancer("web")
+	plain := b.listener(lb.LoadBalancerArn, 80)
+	secure := must(b.CreateListener(b.ctx, b.httpsInput(lb.LoadBalancerArn, b.certificate("one"))))(t).Listeners[0]
+	modify := func(l types.Listener, kv ...string) (map[string]string, error) {
+		in := &elb.ModifyListenerAttributesInput{ListenerArn: l.ListenerArn}
+		for i := 0; i < len(kv); i += 2 {
+			in.Attributes = append(in.Attributes, types.ListenerAttribute{Key: &kv[i], Value: &kv[i+1]})
+		}
+		_, err := b.ModifyListenerAttributes(b.ctx, in)
+		all := map[string]string{}
+		for _, a := range must(b.DescribeListenerAttributes(b.ctx, &elb.DescribeListenerAttributesInput{ListenerArn: l.ListenerArn}))(t).Attributes {
+			all[*a.Key] = *a.Value
+		}
+		return all, err
 	}
-	if err := set("true"); err != nil {
-		t.Error(err)
+	const hsts, server = "routing.http.response.strict_transport_security.header_value", "routing.http.response.server.enabled"
+	const version, frame = "routing.http.request.x_amzn_tls_version.header_name", "routing.http.response.x_frame_options.header_value"
+	got, err := modify(secure, hsts, "max-age=60", server, "false", version, "X-Version", frame, "DENY")
+	if err != nil || got[hsts] != "max-age=60" || got[server] != "false" || got[version] != "X-Version" || got["routing.http.request.x_amzn_tls_cipher_suite.header_name"] != "X-Amzn-Tls-Cipher-Suite" {
+		t.Errorf("%v, %v", got, err)
 	}
-	wantError(t, "not acted on", set("false"), "InvalidConfigurationRequest", "")
-	if out := must(b.DescribeListenerAttributes(b.ctx, &elb.DescribeListenerAttributesInput{ListenerArn: li.ListenerArn}))(t); len(out.Attributes) != len(listenerAttributes) {
-		t.Errorf("%d attributes, want %d", len(out.Attributes), len(listenerAttributes))
+	if got, err = modify(secure, hsts, "", server, "true"); err != nil || got[hsts] != "" || got[server] != "true" || got[frame] != "DENY" {
+		t.Errorf("taken back: %v, %v", got, err)
+	}
+	if got, _ = modify(plain, server, "true"); len(got) != len(listenerAttributes) || got[server] != "true" || got[hsts] != "" {
+		t.Errorf("of HTTP: %v", got)
+	}
+	for _, c := range []struct {
+		listener         types.Listener
+		key, value, code string
+	}{
+		{plain, version, "X-Version", "ValidationError"}, // HTTPS only
+		{secure, version, "X Version", "ValidationError"},
+		{secure, "routing.http.request.x_amzn_mtls_clientcert.header_name", "X", "InvalidConfigurationRequest"},
+		{secure, frame, "MAYBE", "ValidationError"},
+		{secure, server, "off", "ValidationError"},
+		{secure, hsts, "a\nb", "ValidationError"},
+		{secure, hsts, strings.Repeat("a", 1025), "ValidationError"},
+		{secure, "routing.http.response.x_content_type_options.header_value", "sniff", "ValidationError"},
+		{secure, "routing.http.response.access_control_allow_credentials.header_value", "false", "ValidationError"},
+		{secure, "routing.http.response.access_control_max_age.header_value", "86401", "ValidationError"},
+		{secure, "routing.http.response.other.header_value", "x", "ValidationError"},
+	} {
+		before, _ := modify(c.listener, server, "true")
+		after, err := modify(c.listener, server, "false", c.key, c.value)
+		wantError(t, c.key+"="+c.value, err, c.code, "")
+		if !maps.Equal(before, after) {
+			t.Errorf("%s=%s was refused, and changed %v to %v", c.key, c.value, before, after)
+		}
 	}
 }

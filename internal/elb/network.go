@@ -85,6 +85,17 @@ func (s *Service) SetSubnets(ctx context.Context, in *elb.SetSubnetsInput) (*elb
 	return out, err
 }
 
+// SetIpAddressType accepts the one type that there is.
+func (s *Service) SetIpAddressType(ctx context.Context, in *elb.SetIpAddressTypeInput) (*elb.SetIpAddressTypeOutput, error) {
+	if err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		_, err := findBalancer(tx, scope(ctx), in.LoadBalancerArn)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return &elb.SetIpAddressTypeOutput{IpAddressType: types.IpAddressTypeIpv4}, checkIPv4(in.IpAddressType)
+}
+
 // Private
 
 // givenSubnets takes the two ways to name subnets.

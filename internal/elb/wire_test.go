@@ -114,7 +114,7 @@ func TestWire_OneErrorOfEachKind(t *testing.T) {
 	if dup := (*types.DuplicateLoadBalancerNameException)(nil); !errors.As(err, &dup) {
 		t.Errorf("another of the name: %v", err)
 	}
-	_, err = c.SetIpAddressType(ctx, &elb.SetIpAddressTypeInput{LoadBalancerArn: aws.String("x"), IpAddressType: types.IpAddressTypeDualstack})
+	_, err = c.ModifyIpPools(ctx, &elb.ModifyIpPoolsInput{LoadBalancerArn: aws.String("x")})
 	if code(err) != "NotImplemented" {
 		t.Errorf("an operation that is not there: %v", err)
 	}

@@ -159,6 +159,9 @@ func (a *answer) WriteHeader(status int) {
 		if _, ok := h["Content-Type"]; !ok {
 			h["Content-Type"] = nil
 		}
+		if l := a.x.listener; l != nil {
+			modify(h, l.headers, a.x.answered == 0)
+		}
 		if a.close && status != http.StatusSwitchingProtocols {
 			h.Set("Connection", "close")
 		}

@@ -158,3 +158,13 @@ func newTraceID(now time.Time) string {
 }
 
 func httpDate() string { return time.Now().UTC().Format(http.TimeFormat) }
+
+// modify changes an answer's headers as the listener is configured; own: no target gave it.
+func modify(h http.Header, c lbconfig.Headers, own bool) {
+	for name, value := range c.Response {
+		h[name] = []string{value}
+	}
+	if c.NoServer && own {
+		delete(h, "Server")
+	}
+}

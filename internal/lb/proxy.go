@@ -196,7 +196,7 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 	setForwarded(out, in, x.conn, x.entry.port, b.Routing)
 	if b.Routing.TLSHeaders {
-		x.conn.session.tell(out)
+		x.conn.session.tell(out, x.listener.headers)
 	}
 	out.Set("X-Amzn-Trace-Id", x.trace)
 	out.Del("Expect") // answered already

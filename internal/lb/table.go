@@ -33,6 +33,7 @@ type listener struct {
 	rules    []rule
 	requests *counters
 	tls      *tls.Config // nil: plain HTTP
+	headers  lbconfig.Headers
 }
 
 // admits says whether a client may reach the listener through a judged address.
@@ -123,7 +124,7 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*ide
 		for _, u := range uses {
 			l := compiled[u.listener]
 			if l == nil {
-				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN), tlsConfig(u.listener.TLS, ids)}
+				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN), tlsConfig(u.listener.TLS, ids), u.listener.Headers}
 				compiled[u.listener] = l
 			}
 			e.idle = max(e.idle, u.balancer.Idle())

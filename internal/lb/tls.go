@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,12 +33,12 @@ type session struct {
 
 // tell sets the headers that tell a target of a client's TLS. Source: ALB user guide, load balancer attributes,
 // routing.http.x_amzn_tls_version_and_cipher_suite.enabled.
-func (s *session) tell(out http.Header) {
+func (s *session) tell(out http.Header, names lbconfig.Headers) {
 	if s == nil {
 		return
 	}
-	out.Set("X-Amzn-Tls-Version", versionNames[s.version])
-	out.Set("X-Amzn-Tls-Cipher-Suite", cipherName(s.cipher))
+	out.Set(cmp.Or(names.TLSVersion, "X-Amzn-Tls-Version"), versionNames[s.version])
+	out.Set(cmp.Or(names.TLSCipher, "X-Amzn-Tls-Cipher-Suite"), cipherName(s.cipher))
 }
 
 var versionNames = map[uint16]string{tls.VersionTLS10: "TLSv1", tls.VersionTLS11: "TLSv1.1", tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}

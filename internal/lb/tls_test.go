@@ -354,3 +354,44 @@ func TestRootTLS_WorkerHasTheKeyFromItsParent(t *testing.T) {
 		t.Errorf("the snapshot tells a key (%v)", err)
 	}
 }
+
+func TestListener_ChangesHeaders(t *testing.T) {
+	r, port, pair := newRig(t), freePort(t), newTestPair(t, nil, "a.example.com")
+	target := backend(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Server", "mine")
+		w.Header().Set("X-Frame-Options", "SAMEORIGIN")
+		io.WriteString(w, q.Header.Get("X-Version")+" "+q.Header.Get("X-Amzn-Tls-Version"))
+	}))
+	s := secure(site(port, target), pair.sealed(t, r.dir, "cert"))
+	s.Balancers[0].Routing.TLSHeaders = true
+	l := &s.Balancers[0].Listeners[0]
+	l.Headers = lbconfig.Headers{Response: map[string]string{"X-Frame-Options": "DENY", "Strict-Transport-Security": "max-age=60"}, NoServer: true, TLSVersion: "X-Version"}
+	r.put(s)
+	r.wait("tg", target, lbconfig.Healthy)
+	for version, path := range map[int]string{1: "/", 2: "/"} {
+		for _, own := range []bool{false, true} {
+			if own {
+				l.Rules[0].Action = lbconfig.Action{Type: lbconfig.FixedResponse, Fixed: lbconfig.Fixed{Status: 404}}
+			} else {
+				l.Rules[0].Action = forwardTo("tg")
+			}
+			r.put(s)
+			c := trusting(version, pair)
+			resp, err := c.Get("https://" + local(port) + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			c.CloseIdleConnections()
+			server, text := "mine", "TLSv1.3 "
+			if own { // the balancer's own has no Server header at all
+				server, text = "", ""
+			}
+			got := fmt.Sprint(resp.Header["X-Frame-Options"], resp.Header["Strict-Transport-Security"], resp.Header.Get("Server"), string(body))
+			if want := fmt.Sprint([]string{"DENY"}, []string{"max-age=60"}, server, text); got != want {
+				t.Errorf("HTTP/%d, own %v: %s, want %s", version, own, got, want)
+			}
+		}
+	}
+}

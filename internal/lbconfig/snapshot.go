@@ -105,10 +105,11 @@ type Allow struct {
 
 // Listener is one HTTP port of a balancer, at all its addresses.
 type Listener struct {
-	ARN   string
-	Port  uint16
-	TLS   *TLS   `json:",omitempty"` // nil: it speaks plain HTTP
-	Rules []Rule // by priority; the last has no conditions: the default
+	ARN     string
+	Port    uint16
+	TLS     *TLS    `json:",omitempty"` // nil: it speaks plain HTTP
+	Headers Headers `json:",omitzero"`
+	Rules   []Rule  // by priority; the last has no conditions: the default
 }
 
 // Rule is what happens to requests that fulfil all conditions.

@@ -182,6 +182,7 @@ func (v *validator) balancer(b *Balancer) {
 func (v *validator) listener(l *Listener) {
 	v.arn(l.ARN)
 	v.tls(l.ARN, l.TLS)
+	v.headers(l.ARN, l.Headers)
 	if n := len(l.Rules); n == 0 || len(l.Rules[n-1].Conditions) != 0 {
 		v.bad(l.ARN, "its last rule must be the default, without conditions")
 	}

@@ -91,9 +91,13 @@ type Listener struct {
 	Balancer      string // NAME/ID
 	ID            string // 16 hex digits
 	Port          int
-	Protocol      string   // HTTP, HTTPS
-	Certificates  []string `json:",omitempty"` // ARNs; the first is the default. Only of HTTPS
-	Policy        string   `json:",omitempty"` // a TLS security policy. Only of HTTPS
+	Protocol      string            // HTTP, HTTPS
+	Certificates  []string          `json:",omitempty"` // ARNs; the first is the default. Only of HTTPS
+	Policy        string            `json:",omitempty"` // a TLS security policy. Only of HTTPS
+	Response      map[string]string `json:",omitempty"` // headers of answers, by name
+	NoServer      bool              `json:",omitempty"` // answers of the balancer's own have no Server header
+	TLSVersion    string            `json:",omitempty"` // name of the header that tells targets of it; "": X-Amzn-Tls-Version
+	TLSCipher     string            `json:",omitempty"` // as TLSVersion; "": X-Amzn-Tls-Cipher-Suite
 	Default       []Action
 	DefaultRuleID string // 16 hex digits
 	Tags          map[string]string

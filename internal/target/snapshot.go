@@ -47,7 +47,8 @@ func snapshot(r records, o settings) lbconfig.Snapshot {
 			out.Public = appendAddr(out.Public, e.Public)
 		}
 		for _, l := range b.listeners {
-			x := lbconfig.Listener{ARN: l.ARN(), Port: uint16(l.Port), Rules: rules(l, groups)}
+			x := lbconfig.Listener{ARN: l.ARN(), Port: uint16(l.Port), Rules: rules(l, groups),
+				Headers: lbconfig.Headers{Response: l.Response, NoServer: l.NoServer, TLSVersion: l.TLSVersion, TLSCipher: l.TLSCipher}}
 			if l.Protocol == "HTTPS" {
 				if x.TLS = terminate(l.Listener, b.LoadBalancer, r.certificates); x.TLS == nil {
 					continue
