@@ -2,6 +2,8 @@ package linklocal
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -117,7 +119,7 @@ func (s *sampler) of(t Task, c ContainerMetadata) *Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	task, _, _ := strings.Cut(c.DockerID, "-")
-	now, ok := s.sample(filepath.Join(s.parent, task, c.DockerID))
+	now, ok := s.sample(filepath.Join(s.parent, task, group(task, c.Name)))
 	if !ok {
 		delete(s.before, c.DockerID)
 		return nil
@@ -134,6 +136,13 @@ func (s *sampler) of(t Task, c ContainerMetadata) *Stats {
 		s.before[c.DockerID] = &kept
 	}
 	return now
+}
+
+// group is the name of a container's control group, by the rule with which the engine makes it: the
+// task's id and the begin of the SHA-256 of the container's name. TestTaskRole holds the two together.
+func group(task, container string) string {
+	sum := sha256.Sum256([]byte(container))
+	return task + "-" + hex.EncodeToString(sum[:4])
 }
 
 func (s *Stats) since(b *Stats) {

@@ -11,15 +11,15 @@ import (
 func TestStats(t *testing.T) {
 	for version, files := range map[string]map[string]string{
 		"v2": {
-			"cgroup.controllers": "cpu memory", "l/t1/t1-1/cgroup.procs": "7\n8\n", "l/t1/t1-1/cpu.stat": "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 4\nnr_throttled 1\nthrottled_usec 9\n",
-			"l/t1/t1-1/memory.current": "4096\n", "l/t1/t1-1/memory.max": "max\n", "l/t1/t1-1/memory.stat": "cache 1\n", "l/t1/t1-1/pids.current": "2\n",
-			"l/t1/t1-1/io.stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n",
+			"cgroup.controllers": "cpu memory", "l/t1/t1-4b5e57f6/cgroup.procs": "7\n8\n", "l/t1/t1-4b5e57f6/cpu.stat": "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 4\nnr_throttled 1\nthrottled_usec 9\n",
+			"l/t1/t1-4b5e57f6/memory.current": "4096\n", "l/t1/t1-4b5e57f6/memory.max": "max\n", "l/t1/t1-4b5e57f6/memory.stat": "cache 1\n", "l/t1/t1-4b5e57f6/pids.current": "2\n",
+			"l/t1/t1-4b5e57f6/io.stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n",
 		},
 		"v1": {
-			"memory/l/t1/t1-1/cgroup.procs": "7\n8\n", "cpuacct/l/t1/t1-1/cpuacct.usage": "5000\n", "cpuacct/l/t1/t1-1/cpuacct.usage_user": "3000\n", "cpuacct/l/t1/t1-1/cpuacct.usage_sys": "2000\n",
-			"cpu/l/t1/t1-1/cpu.stat": "nr_periods 4\nnr_throttled 1\nthrottled_time 9000\n", "memory/l/t1/t1-1/memory.usage_in_bytes": "4096\n", "memory/l/t1/t1-1/memory.limit_in_bytes": "9223372036854771712\n",
-			"memory/l/t1/t1-1/memory.stat": "cache 1\n", "pids/l/t1/t1-1/pids.current": "2\n", "blkio/l/t1/t1-1/blkio.throttle.io_service_bytes": "8:0 Read 10\n8:0 Write 20\nTotal 30\n",
-			"blkio/l/t1/t1-1/blkio.throttle.io_serviced": "8:0 Read 1\n8:0 Write 2\n",
+			"memory/l/t1/t1-4b5e57f6/cgroup.procs": "7\n8\n", "cpuacct/l/t1/t1-4b5e57f6/cpuacct.usage": "5000\n", "cpuacct/l/t1/t1-4b5e57f6/cpuacct.usage_user": "3000\n", "cpuacct/l/t1/t1-4b5e57f6/cpuacct.usage_sys": "2000\n",
+			"cpu/l/t1/t1-4b5e57f6/cpu.stat": "nr_periods 4\nnr_throttled 1\nthrottled_time 9000\n", "memory/l/t1/t1-4b5e57f6/memory.usage_in_bytes": "4096\n", "memory/l/t1/t1-4b5e57f6/memory.limit_in_bytes": "9223372036854771712\n",
+			"memory/l/t1/t1-4b5e57f6/memory.stat": "cache 1\n", "pids/l/t1/t1-4b5e57f6/pids.current": "2\n", "blkio/l/t1/t1-4b5e57f6/blkio.throttle.io_service_bytes": "8:0 Read 10\n8:0 Write 20\nTotal 30\n",
+			"blkio/l/t1/t1-4b5e57f6/blkio.throttle.io_serviced": "8:0 Read 1\n8:0 Write 2\n",
 		},
 	} {
 		t.Run(version, func(t *testing.T) {

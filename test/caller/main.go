@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -35,8 +37,32 @@ func main() {
 		fmt.Println("describe:", code(err))
 		_, err = ecs.NewFromConfig(cfg).DeleteCluster(ctx, &ecs.DeleteClusterInput{Cluster: aws.String("test")})
 		fmt.Println("delete:", code(err))
+		var stats struct {
+			Memory struct{ Usage, Limit uint64 } `json:"memory_stats"`
+			CPU    struct {
+				Usage struct {
+					Total uint64 `json:"total_usage"`
+				} `json:"cpu_usage"`
+			} `json:"cpu_stats"`
+			Networks map[string]any
+		}
+		err = get("/stats", &stats)
+		fmt.Println("stats:", err, stats.Memory.Usage > 0, stats.Memory.Limit, stats.CPU.Usage.Total > 0, len(stats.Networks))
+		var task struct{ KnownStatus, LaunchType string }
+		err = get("/taskWithTags", &task)
+		fmt.Println("task:", err, task.LaunchType)
 		time.Sleep(2 * time.Second) // the server is killed and started meanwhile
 	}
+}
+
+// get asks the metadata endpoint.
+func get(path string, out any) error {
+	resp, err := http.Get(os.Getenv("ECS_CONTAINER_METADATA_URI_V4") + path)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(out)
 }
 
 func code(err error) string {
