@@ -302,7 +302,7 @@ func TestHTTP2_DrainEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	close(held.free)
+	held.release()
 }
 
 // TestHTTP2_WorkerStops: a worker that ends says goodbye, and requests that are under way are answered.
@@ -328,7 +328,7 @@ func TestHTTP2_WorkerStops(t *testing.T) {
 		case *http2.GoAwayFrame:
 			if !goodbye {
 				goodbye = true
-				close(held.free)
+				held.release()
 			}
 		case *http2.DataFrame:
 			body += string(fr.Data())
