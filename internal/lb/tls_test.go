@@ -368,7 +368,7 @@ func TestListener_ChangesHeaders(t *testing.T) {
 	l.Headers = lbconfig.Headers{Response: map[string]string{"X-Frame-Options": "DENY", "Strict-Transport-Security": "max-age=60"}, NoServer: true, TLSVersion: "X-Version"}
 	r.put(s)
 	r.wait("tg", target, lbconfig.Healthy)
-	for version, path := range map[int]string{1: "/", 2: "/"} {
+	for _, version := range []int{1, 2} {
 		for _, own := range []bool{false, true} {
 			if own {
 				l.Rules[0].Action = lbconfig.Action{Type: lbconfig.FixedResponse, Fixed: lbconfig.Fixed{Status: 404}}
@@ -376,8 +376,11 @@ func TestListener_ChangesHeaders(t *testing.T) {
 				l.Rules[0].Action = forwardTo("tg")
 			}
 			r.put(s)
+			if !own { // no rule named the group a moment ago, so it wasn't checked
+				r.wait("tg", target, lbconfig.Healthy)
+			}
 			c := trusting(version, pair)
-			resp, err := c.Get("https://" + local(port) + path)
+			resp, err := c.Get("https://" + local(port) + "/")
 			if err != nil {
 				t.Fatal(err)
 			}
