@@ -68,6 +68,7 @@ var rooms = map[string]room{
 	"scheduler":        {controllers, controller},
 	"task":             {controllers, controller},
 	"target":           {controllers, controller},
+	"accesslog":        {controllers, "it writes down what the balancer logged, where the records say"},
 	"fabric":           {controllers, controller},
 	"build":            {nil, "the builder's client and daemon: usable without a server"},
 	"deploy":           {nil, "it uses the public AWS API like any other client, so that it works against AWS too"},

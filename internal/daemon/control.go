@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lotse-project/lotse/internal/accesslog"
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/ecr"
 	"github.com/lotse-project/lotse/internal/linklocal"
@@ -81,6 +82,8 @@ func (s *server) controllers(ctx context.Context) error {
 	g.Go(func() error { return tasks.Run(ctx) })
 	g.Go(func() error { return schedule.Run(ctx) })
 	g.Go(func() error { return targets.Run(ctx) })
+	access := accesslog.New(accesslog.Options{DB: s.db, Client: s.balancer, Dir: s.p.AccessLogs(), Log: log.With("part", "accesslog")})
+	g.Go(func() error { return access.Run(ctx) })
 	g.Go(func() error { return s.logs.Run(ctx) })
 	g.Go(func() error { return s.ecr.Run(ctx) })
 	g.Go(func() error { return s.secrets.Run(ctx) })

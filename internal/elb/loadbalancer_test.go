@@ -171,6 +171,14 @@ func TestLoadBalancerAttributes(t *testing.T) {
 	if err := set("routing.http.preserve_host_header.enabled", "true", "routing.http.desync_mitigation_mode", "strictest", "client_keep_alive.seconds", "60"); err != nil {
 		t.Fatal(err)
 	}
+	wantError(t, "no bucket", set("access_logs.s3.enabled", "true"), "InvalidConfigurationRequest", "")
+	wantError(t, "bucket", set("access_logs.s3.bucket", "../x"), "ValidationError", "")
+	wantError(t, "prefix", set("access_logs.s3.prefix", "../x"), "ValidationError", "")
+	wantError(t, "prefix of AWS's", set("access_logs.s3.prefix", "a/AWSLogs"), "ValidationError", "")
+	if err := set("access_logs.s3.enabled", "true", "access_logs.s3.bucket", "my-logs", "access_logs.s3.prefix", "web"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, "bucket taken away", set("access_logs.s3.bucket", ""), "InvalidConfigurationRequest", "")
 	wantError(t, "mode", set("routing.http.desync_mitigation_mode", "lenient"), "ValidationError", "")
 	wantError(t, "keep-alive", set("client_keep_alive.seconds", "59"), "ValidationError", "")
 	wantError(t, "unknown", set("x", "y"), "ValidationError", "")
@@ -182,7 +190,7 @@ func TestLoadBalancerAttributes(t *testing.T) {
 		got[*a.Key] = *a.Value
 	}
 	for k, v := range map[string]string{"idle_timeout.timeout_seconds": "120", "deletion_protection.enabled": "true", "routing.http.xff_header_processing.mode": "append",
-		"routing.http.preserve_host_header.enabled": "true", "routing.http.desync_mitigation_mode": "strictest", "client_keep_alive.seconds": "60", "access_logs.s3.bucket": ""} {
+		"routing.http.preserve_host_header.enabled": "true", "routing.http.desync_mitigation_mode": "strictest", "client_keep_alive.seconds": "60", "access_logs.s3.bucket": "my-logs"} {
 		if have, ok := got[k]; !ok || have != v {
 			t.Errorf("%s = %q, want %q", k, have, v)
 		}

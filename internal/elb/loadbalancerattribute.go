@@ -3,31 +3,67 @@ package elb
 import (
 	"cmp"
 	"context"
+	"path/filepath"
+
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
 const (
-	keepAliveKey   = "client_keep_alive.seconds"
-	idleTimeoutKey = "idle_timeout.timeout_seconds"
-	protectionKey  = "deletion_protection.enabled"
-	denyIGWKey     = "ipv6.deny_all_igw_traffic"
-	http2Key       = "routing.http2.enabled"
+	accessLogsKey   = "access_logs.s3.enabled"
+	accessBucketKey = "access_logs.s3.bucket"
+	accessPrefixKey = "access_logs.s3.prefix"
+	keepAliveKey    = "client_keep_alive.seconds"
+	idleTimeoutKey  = "idle_timeout.timeout_seconds"
+	protectionKey   = "deletion_protection.enabled"
+	denyIGWKey      = "ipv6.deny_all_igw_traffic"
+	http2Key        = "routing.http2.enabled"
 )
+
+// bucketName is what S3 accepts. Source: Amazon S3 user guide, bucket naming rules.
+var bucketName = lazyregexp.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// logsFit: a log needs a bucket. Source: ELBv2 API, LoadBalancerAttribute.
+func logsFit(b state.LoadBalancer) *awswire.Error {
+	if b.AccessLogs.Enabled && b.AccessLogs.Bucket == "" {
+		return unfit("The attribute '%s' needs '%s'", accessLogsKey, accessBucketKey)
+	}
+	return nil
+}
 
 // balancerAttributes are those of application load balancers, with AWS's defaults.
 // Source: ALB user guide, load balancer attributes; ELBv2 API, LoadBalancerAttribute.
 var balancerAttributes = []attribute[state.LoadBalancer]{
-	{key: "access_logs.s3.enabled", value: "false"},
-	{key: "access_logs.s3.bucket"},
-	{key: "access_logs.s3.prefix"},
+	{key: accessLogsKey, get: func(b state.LoadBalancer) string { return strconv.FormatBool(b.AccessLogs.Enabled) },
+		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
+			b.AccessLogs.Enabled, err = boolean(accessLogsKey, v)
+			return err
+		}},
+	{key: accessBucketKey, get: func(b state.LoadBalancer) string { return b.AccessLogs.Bucket },
+		set: func(b *state.LoadBalancer, v string) *awswire.Error {
+			if v != "" && !bucketName.MatchString(v) {
+				return invalid("The value of '%s' must be the name of a bucket, not '%s'", accessBucketKey, v)
+			}
+			b.AccessLogs.Bucket = v
+			return nil
+		}},
+	{key: accessPrefixKey, get: func(b state.LoadBalancer) string { return b.AccessLogs.Prefix },
+		set: func(b *state.LoadBalancer, v string) *awswire.Error {
+			if v != "" && !filepath.IsLocal(v) || strings.Contains(v, "AWSLogs") || len(v) > 512 {
+				return invalid("The value of '%s' must be a path without AWSLogs, not '%s'", accessPrefixKey, v)
+			}
+			b.AccessLogs.Prefix = v
+			return nil
+		}},
 	{key: keepAliveKey, get: func(b state.LoadBalancer) string { return strconv.Itoa(cmp.Or(b.KeepAlive, 3600)) },
 		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
 			b.KeepAlive, err = between(keepAliveKey, v, 60, 604800)
@@ -95,7 +131,7 @@ func (s *Service) ModifyLoadBalancerAttributes(ctx context.Context, in *elb.Modi
 		if err != nil {
 			return err
 		}
-		if err := setAttributes(balancerAttributes, &o.Val, given, nil); err != nil {
+		if err := setAttributes(balancerAttributes, &o.Val, given, logsFit); err != nil {
 			return err
 		}
 		out.Attributes = balancerAttributeViews(o.Val)

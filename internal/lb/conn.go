@@ -46,7 +46,10 @@ type clientConn struct {
 	partial atomic.Bool
 	own     atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
 	screen  *screen
-	mu      sync.Mutex // to change active, and to abort it
+	sent    atomic.Int64           // bytes written
+	flushed atomic.Pointer[func()] // to be called when the answer has been written
+	id      string                 // in logs, "" until needed; belongs to mu
+	mu      sync.Mutex             // to change active, and to abort it
 	active  atomic.Pointer[exchange]
 }
 
@@ -85,6 +88,7 @@ func (r rawConn) Read(p []byte) (int, error) {
 
 func (c *clientConn) Write(p []byte) (int, error) {
 	c.touch()
+	c.sent.Add(int64(len(p)))
 	if c.active.Load() == nil && !c.multiplexed() { // no handler is running, so net/http itself is complaining
 		if status := complaint(p); status != 0 {
 			if _, err := c.Conn.Write([]byte(rawReply(status))); err != nil {
@@ -107,6 +111,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 }
 
 func (c *clientConn) Close() error {
+	c.flush()
 	c.owner.remove(c)
 	return c.Conn.Close()
 }

@@ -22,6 +22,7 @@ const statusWait = 30 * time.Second
 //	GET /status?after=N  the status, as soon as its Seq is above N
 //	GET /trace?id=ID     recent requests with this trace id, or X-Request-Id
 //	GET /metrics         Prometheus text
+//	GET /access?from=N   the access log's entries from number N on, as soon as there are some
 func (w *worker) controlServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /snapshot", w.putSnapshot)
@@ -30,6 +31,7 @@ func (w *worker) controlServer() *http.Server {
 		writeJSON(rw, w.proxy.trace.find(r.FormValue("id")))
 	})
 	mux.HandleFunc("GET /metrics", w.getMetrics)
+	mux.HandleFunc("GET /access", w.getAccess)
 	return &http.Server{Handler: mux}
 }
 
@@ -63,6 +65,24 @@ func (w *worker) getStatus(rw http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	w.hub.wait(ctx, after)
 	writeJSON(rw, w.status())
+}
+
+func (w *worker) getAccess(rw http.ResponseWriter, r *http.Request) {
+	from, err := strconv.ParseInt(cmp.Or(r.FormValue("from"), "0"), 10, 64)
+	if err != nil {
+		http.Error(rw, "from: want a number", http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), statusWait)
+	defer cancel()
+	l := w.proxy.access
+	seq, _ := l.news.now()
+	batch := l.after(from)
+	if len(batch.Entries) == 0 {
+		l.news.wait(ctx, seq)
+		batch = l.after(from)
+	}
+	writeJSON(rw, batch)
 }
 
 // status is how things are. Seq is taken first: what changes meanwhile is reported again.

@@ -33,11 +33,14 @@ type exchange struct {
 	control   *http.ResponseController    // with HTTP/2
 	last      atomic.Int64                // clock() of the last byte either way; with HTTP/2
 
-	started  time.Time
-	trace    string // X-Amzn-Trace-Id for the target
-	status   int    // to the client; 0 while nothing was answered
-	answered int    // by the target
-	slot     *atomic.Pointer[traced]
+	started, sentAt, answeredAt time.Time
+	sentBefore                  int64  // conn.sent when it began
+	location                    string // of a redirect
+	original                    string // path and query before the rule's rewrites
+	trace                       string // X-Amzn-Trace-Id for the target
+	status                      int    // to the client; 0 while nothing was answered
+	answered                    int    // by the target
+	slot                        *atomic.Pointer[traced]
 }
 
 type exchangeKey struct{}

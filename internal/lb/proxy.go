@@ -32,12 +32,13 @@ type proxy struct {
 	held     atomic.Int64
 	retiring atomic.Bool // answers end their connections
 	jar      *jar
+	access   *accessLog
 	forward  *httputil.ReverseProxy
 	log      *slog.Logger
 }
 
 func newProxy(l *slog.Logger) *proxy {
-	p := &proxy{conns: newConns(), jar: randomJar(), log: l}
+	p := &proxy{conns: newConns(), jar: randomJar(), access: newAccessLog(), log: l}
 	p.table.Store(&table{})
 	p.tls = newTerminator(p.conns, p.entryAt)
 	p.forward = &httputil.ReverseProxy{
@@ -64,13 +65,16 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.control = http.NewResponseController(w)
 		x.touch()
 	}
+	x.sentBefore = x.conn.sent.Load()
 	x.conn.begin(x)
 	defer func() {
 		x.finish(r)
+		p.logged(x, r)
 		x.conn.end(x)
 		cancel(nil)
 	}()
-	if x.url = x.arrival.url(r); x.arrival.refuse != 0 { // what net/http has is a stand-in
+	x.original = x.arrival.url(r)
+	if x.url = x.original; x.arrival.refuse != 0 { // what net/http has is a stand-in
 		r.Method, r.Host = x.arrival.method, x.arrival.host
 	}
 	a := &answer{ResponseWriter: w, x: x, close: p.retiring.Load() || x.conn.streams.worn()}
@@ -106,7 +110,7 @@ func (p *proxy) serve(w *answer, r *http.Request, x *exchange) {
 			replyFixed(w, x.rule.act.Fixed)
 			return
 		case lbconfig.RedirectTo:
-			replyRedirect(w, r.Host, x.url, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
+			_, x.location = replyRedirect(w, r.Host, x.url, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
 			return
 		}
 		if !x.rewrite(r) {
@@ -174,6 +178,7 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, x *exchange) {
 		}
 	}
 	x.trace = traceID(r.Header.Get("X-Amzn-Trace-Id"), x.started)
+	x.sentAt = time.Now()
 	p.forward.ServeHTTP(w, r)
 }
 
@@ -209,6 +214,7 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 // answered runs when the target's header is there and nothing has gone to the client.
 func (p *proxy) answered(resp *http.Response) error {
 	x := exchangeOf(resp.Request.Context())
+	x.answeredAt = time.Now()
 	x.answered, x.status = resp.StatusCode, resp.StatusCode
 	p.stick(x, resp)
 	x.record(resp.Request, 0)

@@ -96,7 +96,7 @@ func replyFixed(w http.ResponseWriter, f lbconfig.Fixed) {
 }
 
 // replyRedirect fills in the template with the request's own parts. The port is always written.
-func replyRedirect(w http.ResponseWriter, host, url, scheme string, port uint16, d lbconfig.Redirect) int {
+func replyRedirect(w http.ResponseWriter, host, url, scheme string, port uint16, d lbconfig.Redirect) (status int, location string) {
 	path, query, _ := strings.Cut(url, "?")
 	parts := strings.NewReplacer("#{protocol}", scheme, "#{host}", hostOnly(host), "#{port}", strconv.Itoa(int(port)),
 		"#{path}", strings.TrimPrefix(path, "/"), "#{query}", query)
@@ -111,12 +111,12 @@ func replyRedirect(w http.ResponseWriter, host, url, scheme string, port uint16,
 	if q := fill(d.Query, "#{query}"); q != "" {
 		to += "?" + q
 	}
-	status := d.Status
+	status = d.Status
 	if len(to) > maxRedirect {
 		status = http.StatusInsufficientStorage
 	} else {
 		w.Header().Set("Location", to)
 	}
 	replyPage(w, status)
-	return status
+	return status, to
 }

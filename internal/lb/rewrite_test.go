@@ -114,7 +114,7 @@ func TestProxy_RedirectVariables(t *testing.T) {
 			c.d.Status = 301
 		}
 		w := &recorder{header: http.Header{}}
-		status := replyRedirect(w, r.Host, (&arrival{}).url(r), "http", port, c.d)
+		status, _ := replyRedirect(w, r.Host, (&arrival{}).url(r), "http", port, c.d)
 		if got := w.header.Get("Location"); got != c.want || fmt.Sprint(status, w.status) != c.code+" "+c.code {
 			t.Errorf("%+v of %q: %d %s, want %s %s", c.d, c.request, w.status, got, c.code, c.want)
 		}

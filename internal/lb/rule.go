@@ -9,6 +9,7 @@ import (
 // rule is a compiled lbconfig.Rule.
 type rule struct {
 	arn       string
+	priority  int // 0: the default
 	conds     []cond
 	host, url rewrite
 	act       action

@@ -148,7 +148,7 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*ide
 func compileRules(in []lbconfig.Rule, groups map[string]*group) []rule {
 	out := make([]rule, len(in))
 	for i, r := range in {
-		out[i] = rule{arn: r.ARN, act: action{Action: r.Action}}
+		out[i] = rule{arn: r.ARN, priority: r.Priority, act: action{Action: r.Action}}
 		out[i].host, out[i].url = compileRewrites(r.Rewrites)
 		for _, c := range r.Conditions {
 			out[i].conds = append(out[i].conds, compileCond(c))

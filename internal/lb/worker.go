@@ -133,8 +133,16 @@ func newServer(p *proxy) *http.Server {
 		Handler:                      p,
 		MaxHeaderBytes:               maxRequestLine + maxHeaders - 4096, // net/http adds as much
 		DisableGeneralOptionsHandler: true,
+		ConnState:                    answerWritten,
 		ErrorLog:                     log.New(io.Discard, "", 0),
 		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
+}
+
+// answerWritten notes that net/http has written all of an answer.
+func answerWritten(c net.Conn, s http.ConnState) {
+	if cc, ok := c.(*clientConn); ok && s == http.StateIdle {
+		cc.flush()
 	}
 }
 

@@ -78,7 +78,9 @@ type Balancer struct {
 	// KeepAlive is how long a client's connection is kept. 0 is an hour.
 	KeepAlive time.Duration `json:",omitempty"`
 	Routing   Routing       `json:",omitzero"`
-	Listeners []Listener
+	// AccessLogs: its requests are logged.
+	AccessLogs bool `json:",omitempty"`
+	Listeners  []Listener
 }
 
 // Life is KeepAlive or its default.
@@ -115,6 +117,7 @@ type Listener struct {
 // Rule is what happens to requests that fulfil all conditions.
 type Rule struct {
 	ARN        string
+	Priority   int `json:",omitempty"` // in logs; 0: the default
 	Conditions []Condition
 	Rewrites   []Rewrite `json:",omitempty"` // at most one of a kind; only with Forward
 	Action     Action

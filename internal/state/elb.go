@@ -55,10 +55,17 @@ type LoadBalancer struct {
 	IdleTimeout        int      // seconds, 1 to 4000; default 60
 	KeepAlive          int      `json:",omitempty"` // seconds that a client's connection is kept, 60 to 604800; 0: 3600
 	Routing            Routing  `json:",omitzero"`
+	AccessLogs         LogFiles `json:",omitzero"`
 	DeletionProtection bool
 	NoHTTP2            bool `json:",omitempty"` // clients of HTTPS listeners aren't offered it
 	CreatedAt          time.Time
 	Tags               map[string]string
+}
+
+// LogFiles is where a load balancer's log goes: a directory in the server's data takes the place of S3.
+type LogFiles struct {
+	Enabled        bool
+	Bucket, Prefix string
 }
 
 // Routing is how a load balancer passes requests on, in the words of its attributes. Its zero value is AWS's default.

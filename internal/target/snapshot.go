@@ -37,7 +37,7 @@ func snapshot(r records, o settings) lbconfig.Snapshot {
 		out := lbconfig.Balancer{
 			ARN: b.ARN(), Name: b.Name, DNSName: b.DNSName, Scheme: b.Scheme, Netns: o.netns(b.VPC), Names: names[i],
 			Ingress: ingress(b.guards), IdleTimeout: time.Duration(b.IdleTimeout) * time.Second,
-			KeepAlive: time.Duration(b.KeepAlive) * time.Second, Routing: lbconfig.Routing(b.Routing),
+			KeepAlive: time.Duration(b.KeepAlive) * time.Second, Routing: lbconfig.Routing(b.Routing), AccessLogs: b.AccessLogs.Enabled,
 		}
 		if len(out.Names) > 0 {
 			out.Front = o.front
@@ -143,7 +143,7 @@ func ingress(guards []state.SecurityGroup) (out []lbconfig.Allow) {
 func rules(l listener, groups map[string]bool) (out []lbconfig.Rule) {
 	byPriority := slices.SortedStableFunc(slices.Values(l.rules), func(a, b state.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, r := range byPriority {
-		x := lbconfig.Rule{ARN: r.ARN(), Action: action(r.Actions, groups)}
+		x := lbconfig.Rule{ARN: r.ARN(), Priority: r.Priority, Action: action(r.Actions, groups)}
 		for _, c := range r.Conditions {
 			y := lbconfig.Condition{Field: c.Field, Name: c.Name, Values: c.Values, Regex: c.Regex}
 			for _, q := range c.Query {

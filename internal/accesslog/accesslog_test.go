@@ -1,0 +1,173 @@
+package accesslog
+
+import (
+	"compress/gzip"
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lotse-project/lotse/internal/arn"
+	"github.com/lotse-project/lotse/internal/lbconfig"
+	"github.com/lotse-project/lotse/internal/state"
+	"github.com/lotse-project/lotse/internal/store"
+)
+
+// balancer says what it has from a number on, and then nothing.
+type balancer struct{ entries []lbconfig.LogEntry }
+
+func (b balancer) AccessLog(ctx context.Context, from int64) (lbconfig.LogBatch, error) {
+	if from >= int64(len(b.entries)) {
+		<-ctx.Done()
+		return lbconfig.LogBatch{}, ctx.Err()
+	}
+	return lbconfig.LogBatch{Next: int64(len(b.entries)), Entries: b.entries[from:]}, nil
+}
+
+var (
+	scope = arn.Scope{Account: "000000000000", Region: "us-east-1"}
+	web   = state.LoadBalancer{Scope: scope, Name: "web", ID: "0123456789abcdef", AccessLogs: state.LogFiles{Enabled: true, Bucket: "logs", Prefix: "a/b"}}
+	quiet = state.LoadBalancer{Scope: scope, Name: "quiet", ID: "0123456789abcdef"}
+)
+
+func newDB(t *testing.T) *store.DB {
+	db, err := store.Open(filepath.Join(t.TempDir(), "lotse.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	err = db.Update(t.Context(), func(tx *store.WriteTx) error {
+		for _, b := range []state.LoadBalancer{web, quiet} {
+			if err := state.LoadBalancers.Put(tx, &store.Object[state.LoadBalancer]{Key: b.Key(), Val: b}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// files are the directory's, by path, with what is in them.
+func files(t *testing.T, dir string) map[string]string {
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		var r io.Reader = f
+		if strings.HasSuffix(path, ".gz") {
+			if r, err = gzip.NewReader(f); err != nil {
+				return err
+			}
+		}
+		data, err := io.ReadAll(r)
+		rel, _ := filepath.Rel(dir, path)
+		out[rel] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestWriter_FilesOfFiveMinutes(t *testing.T) {
+	at := func(s string) time.Time {
+		out, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	w := New(Options{DB: newDB(t), Dir: t.TempDir(), Client: balancer{[]lbconfig.LogEntry{
+		{Balancer: web.ARN(), Time: at("2026-01-31T23:54:59Z"), Line: "one"},
+		{Balancer: web.ARN(), Time: at("2026-01-31T23:55:00Z"), Line: "two"},
+		{Balancer: quiet.ARN(), Time: at("2026-01-31T23:55:00Z"), Line: "not logged"},
+		{Balancer: web.ARN() + "0", Time: at("2026-01-31T23:55:00Z"), Line: "gone"},
+		{Balancer: web.ARN(), Time: at("2026-01-31T23:59:59Z"), Line: "three"},
+	}}})
+	next, err := w.pull(t.Context(), 0)
+	if err != nil || next != 5 {
+		t.Fatalf("next %d, %v, want 5", next, err)
+	}
+	if got := New(w.o).position(); got != 5 {
+		t.Errorf("the next server begins at %d, want 5", got)
+	}
+	if err := finish(w.o.Dir, at("2026-01-31T23:59:59Z"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	const stem = "000000000000_elasticloadbalancing_us-east-1_app.web.0123456789abcdef_"
+	const first = "logs/a/b/AWSLogs/000000000000/elasticloadbalancing/us-east-1/2026/01/31/" + stem + "20260131T2355Z_0.0.0.0_"
+	const second = "logs/a/b/AWSLogs/000000000000/elasticloadbalancing/us-east-1/2026/02/01/" + stem + "20260201T0000Z_0.0.0.0_"
+	got := map[string]string{}
+	for path, text := range files(t, w.o.Dir) {
+		for _, stem := range []string{first, second} {
+			if i := strings.Index(path, stem); i >= 0 { // but for the random part
+				path = path[:i] + stem + path[i+len(stem)+8:]
+			}
+		}
+		got[path] = text
+	}
+	want := map[string]string{first + ".log.gz": "one\n", ".open/" + second + ".log": "two\nthree\n", ".open/position": "5"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if err := finish(w.o.Dir, at("2026-02-01T00:00:00Z"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, w.o.Dir); len(got) != 3 {
+		t.Errorf("files %v, want both finished", got)
+	}
+}
+
+// A server that died between making a file and removing its lines leaves nothing to worry about.
+func TestFinish_Again(t *testing.T) {
+	dir := t.TempDir()
+	name := "b/AWSLogs/x_20260131T2355Z_0.0.0.0_1.log"
+	now := time.Now()
+	for range 2 {
+		if err := appendTo(filepath.Join(dir, openDir, name), "line\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := finish(dir, now, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]string{name + ".gz": "line\n"}, files(t, dir)); diff != "" {
+			t.Errorf("files (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestTrim_OldestFirst(t *testing.T) {
+	dir := t.TempDir()
+	for _, end := range []string{"20260131T2355Z", "20260201T0000Z", "20251231T2355Z"} {
+		if err := appendTo(filepath.Join(dir, "b", "x_"+end+"_1.log.gz"), strings.Repeat("x", 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := trim(dir, 250); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "b", "*"))
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if want := []string{"x_20260131T2355Z_1.log.gz", "x_20260201T0000Z_1.log.gz"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left %v, %v, want %v", left, err, want)
+	}
+}
