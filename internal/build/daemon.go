@@ -162,6 +162,7 @@ func (d *Daemon) Stop(ctx context.Context) error {
 // Private
 
 func (d *Daemon) socket() string     { return filepath.Join(d.o.RunDir, "buildkitd.sock") }
+func (d *Daemon) traceDir() string   { return filepath.Join(d.o.RunDir, "buildkitd-otel") }
 func (d *Daemon) address() string    { return "unix://" + d.socket() }
 func (d *Daemon) pidFile() string    { return filepath.Join(d.o.RunDir, "buildkitd.pid") }
 func (d *Daemon) configFile() string { return filepath.Join(d.o.Root, "buildkitd.toml") }
@@ -237,8 +238,11 @@ func (d *Daemon) ensureLocked(ctx context.Context) error {
 }
 
 func (d *Daemon) startLocked() error {
-	if err := os.MkdirAll(d.tmp(), 0o700); err != nil {
-		return err
+	// buildkitd makes its socket for traces 0666: the directory keeps it to us.
+	for _, dir := range []string{d.tmp(), d.traceDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(d.configFile(), []byte(d.config()), 0o600); err != nil {
 		return err

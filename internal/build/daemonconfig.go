@@ -28,7 +28,7 @@ func (d *Daemon) config() string {
 	line("provenanceEnvDir = %q", filepath.Join(d.o.Root, "provenance.d"))
 	line("[log]\nlevel = \"info\"")
 	line("[grpc]\naddress = [%q]", d.address())
-	line("[otel]\nsocketPath = %q", filepath.Join(d.o.RunDir, "buildkitd-otel.sock"))
+	line("[otel]\nsocketPath = %q", filepath.Join(d.traceDir(), "sock"))
 	line("[cdi]\ndisabled = true")
 	line("[history]\nmaxAge = \"24h\"\nmaxEntries = 20") // it holds the images of builds
 	line("[worker.oci]\nenabled = false")

@@ -206,7 +206,7 @@ func (l *lab) traces(t *testing.T) map[string][]string {
 	if len(out["processes"]) == 0 {
 		delete(out, "processes")
 	}
-	for _, f := range []string{"buildkitd.sock", "buildkitd.pid", "buildkitd-otel.sock"} {
+	for _, f := range []string{"buildkitd.sock", "buildkitd.pid", "buildkitd-otel"} {
 		if _, err := os.Stat(filepath.Join(l.dir, f)); err == nil {
 			out["files"] = append(out["files"], f)
 		}

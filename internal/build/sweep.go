@@ -40,15 +40,17 @@ func (d *Daemon) sweep(ctx context.Context) error {
 	if err := unmountBelow(d.o.Root); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(d.tmp()); err != nil {
-		return err
+	for _, dir := range []string{d.tmp(), d.traceDir()} {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
 	}
 	for _, g := range groups {
 		if err := removeCgroup(g); err != nil {
 			return err
 		}
 	}
-	for _, f := range []string{d.pidFile(), d.socket(), filepath.Join(d.o.RunDir, "buildkitd-otel.sock")} {
+	for _, f := range []string{d.pidFile(), d.socket()} {
 		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
