@@ -19,7 +19,7 @@ import (
 func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDefinition, error) {
 	var none types.TaskDefinition
 	if err := onlyMembers("", in, "Family", "ContainerDefinitions", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities",
-		"ExecutionRoleArn", "TaskRoleArn", "RuntimePlatform", "Tags", "Volumes"); err != nil {
+		"ExecutionRoleArn", "TaskRoleArn", "RuntimePlatform", "Tags", "Volumes", "EphemeralStorage"); err != nil {
 		return none, err
 	}
 	if !nameRE.MatchString(aws.ToString(in.Family)) {
@@ -43,6 +43,9 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 		if p.OperatingSystemFamily != "" && p.OperatingSystemFamily != types.OSFamilyLinux {
 			return none, client("This machine runs LINUX; runtimePlatform.operatingSystemFamily '%s' can't be met.", p.OperatingSystemFamily)
 		}
+	}
+	if err := ephemeralStorage(in.EphemeralStorage, client); err != nil {
+		return none, err
 	}
 	cpu, memory, err := fargateSize(aws.ToString(in.Cpu), aws.ToString(in.Memory))
 	if err != nil {
@@ -73,7 +76,7 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 		RequiresCompatibilities: compat,
 		Compatibilities:         []types.Compatibility{types.CompatibilityEc2, types.CompatibilityFargate},
 		Volumes:                 vols, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
-		RequiresAttributes: requiredAttributes(in),
+		RequiresAttributes: requiredAttributes(in), EphemeralStorage: in.EphemeralStorage,
 	}, nil
 }
 

@@ -295,7 +295,10 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 		if jsonSize(ov) > 8192 {
 			return invalid("Overrides have at most 8192 characters.")
 		}
-		if err := onlyMembers("overrides", *ov, "ContainerOverrides", "Cpu", "Memory", "ExecutionRoleArn", "TaskRoleArn"); err != nil {
+		if err := onlyMembers("overrides", *ov, "ContainerOverrides", "Cpu", "Memory", "ExecutionRoleArn", "TaskRoleArn", "EphemeralStorage"); err != nil {
+			return err
+		}
+		if err := ephemeralStorage(ov.EphemeralStorage, invalid); err != nil {
 			return err
 		}
 		for _, co := range ov.ContainerOverrides {

@@ -47,7 +47,8 @@ func TestRunTask_Answers(t *testing.T) {
 		Attachments: []types.Attachment{{Type: aws.String("ElasticNetworkInterface"), Status: aws.String("PRECREATED"), Details: []types.KeyValuePair{{Name: aws.String("subnetId"), Value: &b.subnets[0]}}}},
 		Containers: []types.Container{{TaskArn: got.TaskArn, Name: aws.String("app"), Image: aws.String("app:1"), LastStatus: aws.String("PENDING"),
 			HealthStatus: types.HealthStatusUnknown, Cpu: aws.String("0"), NetworkBindings: []types.NetworkBinding{}, NetworkInterfaces: []types.NetworkInterface{}}},
-		Overrides: &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}}, InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{}},
+		Overrides:        &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app")}}, InferenceAcceleratorOverrides: []types.InferenceAcceleratorOverride{}},
+		EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 20}, FargateEphemeralStorage: &types.TaskEphemeralStorage{SizeInGiB: 20},
 	}
 	if d := cmp.Diff(want, got, ignoreNoSmithy); d != "" {
 		t.Errorf("task (-want +got): %s", d)
@@ -58,17 +59,19 @@ func TestRunTask_Overrides(t *testing.T) {
 	b := newBench(t)
 	b.cluster()
 	b.register()
-	ov := &types.TaskOverride{Cpu: aws.String("512"), Memory: aws.String("1024"), ExecutionRoleArn: aws.String(roleARN),
+	ov := &types.TaskOverride{Cpu: aws.String("512"), Memory: aws.String("1024"), ExecutionRoleArn: aws.String(roleARN), EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 50},
 		ContainerOverrides: []types.ContainerOverride{{Name: aws.String("app"), Command: []string{"x"}, Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("1")}}}}}
 	out := must(b.runTask(func(in *ecs.RunTaskInput) { in.Overrides = ov }))(t)
 	v := out.Tasks[0]
-	if *v.Cpu != "512" || *v.Memory != "1024" || !slices.Equal(v.Overrides.ContainerOverrides[0].Command, []string{"x"}) {
+	if *v.Cpu != "512" || *v.Memory != "1024" || !slices.Equal(v.Overrides.ContainerOverrides[0].Command, []string{"x"}) ||
+		v.EphemeralStorage.SizeInGiB != 50 || v.Overrides.EphemeralStorage.SizeInGiB != 50 {
 		t.Errorf("%+v", v)
 	}
 	for _, tc := range []struct {
 		ov            types.TaskOverride
 		code, message string
 	}{
+		{types.TaskOverride{EphemeralStorage: &types.EphemeralStorage{SizeInGiB: 20}}, "InvalidParameterException", "Invalid ephemeralStorage.sizeInGiB '20': the size is 21 to 200 GiB."},
 		{types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: aws.String("db")}}}, "InvalidParameterException", "Override for container named db is not a container in the TaskDefinition."},
 		{types.TaskOverride{Cpu: aws.String("512")}, "ClientException", "No Fargate configuration exists for given values."},
 		{types.TaskOverride{ExecutionRoleArn: aws.String("arn:aws:iam::000000000000:role/nobody")}, "ClientException", state.CannotAssume("arn:aws:iam::000000000000:role/nobody")},

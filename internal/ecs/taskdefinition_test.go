@@ -153,7 +153,9 @@ func TestRegister_Refuses(t *testing.T) {
 		"host path": {func(in *in) {
 			in.Volumes = []types.Volume{{Name: aws.String("v"), Host: &types.HostVolumeProperties{SourcePath: aws.String("/etc")}}}
 		}, "host.sourcePath: should not be set for volumes in Fargate."},
-		"volume twice": {func(in *in) { in.Volumes = []types.Volume{{Name: aws.String("v")}, {Name: aws.String("v")}} }, "Volume names must be unique: 'v'."},
+		"too little storage": {func(in *in) { in.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 20} }, "Invalid ephemeralStorage.sizeInGiB '20': the size is 21 to 200 GiB."},
+		"too much storage":   {func(in *in) { in.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 201} }, "Invalid ephemeralStorage.sizeInGiB '201': the size is 21 to 200 GiB."},
+		"volume twice":       {func(in *in) { in.Volumes = []types.Volume{{Name: aws.String("v")}, {Name: aws.String("v")}} }, "Volume names must be unique: 'v'."},
 		"unknown volume": {first(func(c *types.ContainerDefinition) {
 			c.MountPoints = []types.MountPoint{{SourceVolume: aws.String("v"), ContainerPath: aws.String("/v")}}
 		}), "Unknown volume 'v'."},

@@ -45,6 +45,7 @@ func (s *Service) taskView(tx store.Reader, t state.Task, withTags bool) (types.
 	if stop == nil {
 		stop = t.Stop
 	}
+	storage := int32(state.EphemeralStorage(t, td.Val.Definition))
 	v := types.Task{
 		TaskArn: aws.String(t.ARN()), ClusterArn: aws.String(t.Scope.ARN("ecs", "cluster/"+t.Cluster)),
 		TaskDefinitionArn: aws.String(t.TaskDefinitionARN), LastStatus: aws.String(st.LastStatus), DesiredStatus: aws.String(desiredStatus(t, st)),
@@ -59,6 +60,9 @@ func (s *Service) taskView(tx store.Reader, t state.Task, withTags bool) (types.
 		Attachments: []types.Attachment{attachment(t, st)},
 		Containers:  containerViews(t, st, td.Val.Definition),
 		Overrides:   overrides(t, td.Val.Definition),
+		// Both are there. Source: DescribeTasks' answers of platform version 1.4.0.
+		EphemeralStorage:        &types.EphemeralStorage{SizeInGiB: storage},
+		FargateEphemeralStorage: &types.TaskEphemeralStorage{SizeInGiB: storage},
 	}
 	if t.CapacityProvider != "" {
 		v.CapacityProviderName = aws.String(t.CapacityProvider)

@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/lotse-project/lotse/internal/awswire"
 )
 
 // volumes checks a definition's volumes: on Fargate a bind mount is an empty directory of the task.
@@ -36,6 +38,14 @@ func volumes(in *ecs.RegisterTaskDefinitionInput) ([]types.Volume, error) {
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+// ephemeralStorage checks a task's own size. Its default of 20 can't be asked for. Source: API reference, EphemeralStorage.
+func ephemeralStorage(e *types.EphemeralStorage, refuse func(string, ...any) *awswire.Error) error {
+	if e != nil && (e.SizeInGiB < 21 || e.SizeInGiB > 200) {
+		return refuse("Invalid ephemeralStorage.sizeInGiB '%d': the size is 21 to 200 GiB.", e.SizeInGiB)
+	}
+	return nil
 }
 
 // mounts checks what containers mount, from volumes and from one another.

@@ -61,6 +61,9 @@ type Engine interface {
 	Kill(ctx context.Context, taskID, container string) error
 	// Remove kills what runs and removes everything of the task. It is no error when nothing is there.
 	Remove(ctx context.Context, taskID string) error
+	// Usage is how many bytes the task's files occupy: what its containers wrote to their root file systems and volumes, not
+	// their images. It looks at every file. ErrNotFound when there is no such task.
+	Usage(ctx context.Context, taskID string) (int64, error)
 	// List is the truth: all tasks of this engine, also those that a predecessor started, sorted by ID.
 	List(ctx context.Context) ([]TaskState, error)
 	// Events yields hints until ctx ends; the first, an empty one, as soon as it listens. It survives the engine's own

@@ -106,8 +106,14 @@ func (c *Controller) Run(ctx context.Context) error {
 		defer close(forgot)
 		c.forgetOld(ctx)
 	}()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.watchStorage(ctx)
+	}()
 	err := c.loop.Run(ctx)
 	c.checks.end()
+	<-watched
 	<-done
 	<-forgot
 	return err

@@ -40,6 +40,7 @@ func Run(t *testing.T, s Subject) {
 		{"Exec", execute},
 		{"ExecEndsWithItsContext", executeTooLong},
 		{"ExecNeedsARunningContainer", executeNowhere},
+		{"Usage", usage},
 		{"TasksSideBySide", sideBySide},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, s) })
@@ -143,6 +144,18 @@ func lifeOfATask(t *testing.T, s Subject) {
 	}
 	if _, ok := s.State(t, spec.ID); ok {
 		t.Error("removed task is still listed")
+	}
+}
+
+func usage(t *testing.T, s Subject) {
+	spec := s.Spec(t, []string{"serve"})
+	if _, err := s.Engine.Usage(t.Context(), spec.ID); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("Usage of what is not there = %v, want ErrNotFound", err)
+	}
+	s.create(t, spec)
+	s.start(t, spec)
+	if n, err := s.Engine.Usage(t.Context(), spec.ID); err != nil || n < 0 || n > 1<<20 {
+		t.Errorf("Usage() of a task that wrote nothing = %d, %v, want a few blocks at most", n, err)
 	}
 }
 

@@ -372,3 +372,43 @@ func TestEngine_UnrunnableIsToldApart(t *testing.T) {
 		})
 	}
 }
+
+func TestContainer_Usage(t *testing.T) {
+	l := newLab(t)
+	host := t.TempDir()
+	spec := l.Spec(t, []string{"serve"}, []string{"serve"})
+	spec.Volumes = []string{"data"}
+	spec.Containers[0].Mounts = []runtime.Mount{{Volume: "data", Path: "/data"}, {Source: host, Path: "/host"}}
+	root := fmt.Sprintf("/proc/%d/root/", l.launch(t, spec))
+	second := fmt.Sprintf("/proc/%d/root/", l.Await(t, spec.ID, "c1", runtime.Running).Pid)
+	const mib = 1 << 20
+	usage := func(want int64) {
+		t.Helper()
+		n, err := l.engine.Usage(t.Context(), spec.ID)
+		if err != nil || n < want*mib || n >= (want+1)*mib { // directories count, too
+			t.Errorf("Usage() = %d, %v, want some %d MiB", n, err, want)
+		}
+	}
+	write := func(path string, size int) {
+		t.Helper()
+		if err := os.WriteFile(path, make([]byte, size), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	usage(0)
+	write(root+"a", 4*mib)
+	write(root+"data/b", 2*mib)
+	write(second+"c", 1*mib)
+	write(root+"host/d", 8*mib) // the machine's, not the task's
+	if err := os.Link(root+"data/b", root+"data/again"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(root+"data/b", 1<<40); err != nil { // a hole
+		t.Fatal(err)
+	}
+	usage(7)
+	if err := os.Remove(root + "a"); err != nil {
+		t.Fatal(err)
+	}
+	usage(3)
+}

@@ -37,6 +37,15 @@ func (e *Engine) Lose(taskID string) {
 	}
 }
 
+// Write lets a task write so many bytes to its volumes.
+func (e *Engine) Write(taskID string, bytes int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t, ok := e.tasks[taskID]; ok {
+		t.written += bytes
+	}
+}
+
 // Spec returns what a task was created with.
 func (e *Engine) Spec(taskID string) (runtime.TaskSpec, bool) {
 	e.mu.Lock()

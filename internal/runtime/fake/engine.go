@@ -49,6 +49,7 @@ type Engine struct {
 type task struct {
 	spec       runtime.TaskSpec
 	containers []*container
+	written    int64 // bytes
 }
 
 type container struct {
@@ -206,6 +207,20 @@ func (e *Engine) List(context.Context) ([]runtime.TaskState, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// Usage implements runtime.Engine.
+func (e *Engine) Usage(_ context.Context, taskID string) (int64, error) {
+	if err := e.fault("Usage", taskID); err != nil {
+		return 0, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, ok := e.tasks[taskID]
+	if !ok {
+		return 0, fmt.Errorf("usage of task %s: %w", taskID, runtime.ErrNotFound)
+	}
+	return t.written, nil
 }
 
 // Events implements runtime.Engine.
