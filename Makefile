@@ -71,4 +71,8 @@ soak: deps build base-images docker-engine ## the long ones
 .PHONY: bench
 bench: deps build base-images ## the figures of doc/benchmarks.md
 	script/as-root $(GO) test -run '^$$' -bench . -benchtime 10x -timeout 30m ./test
-	script/as-root $(GO) test -run '^$$' -bench 'Proxy|Nginx|Direct' -benchtime 2s ./internal/lb
+	script/as-root $(GO) test -run '^$$' -bench 'Proxy|Direct' -benchtime 2s ./internal/lb
+
+.PHONY: bench-lb
+bench-lb: ## the balancer beside nginx, HAProxy and Go's ReverseProxy, those that are installed; needs wrk
+	script/as-root $(GO) test -run '^$$' -bench Compare -benchtime 1x -timeout 30m ./internal/lb

@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 		dir := os.Getenv("LB_TEST_DIR")
 		must(RunParent(ctx, ParentOptions{RunDir: dir, SnapshotPath: filepath.Join(dir, "snapshot.json"),
 			KeyPath: filepath.Join(dir, "key"), Command: []string{os.Args[0]}, Env: workerRole(), Log: testLog()}))
+	case "reverseproxy":
+		must(reverseProxy(ctx, os.Getenv("LB_TEST_LISTEN"), os.Getenv("LB_TEST_TARGETS")))
 	case "inside":
 		must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 		must(loopbackUp())

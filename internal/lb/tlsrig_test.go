@@ -47,6 +47,16 @@ func newTestPair(t testing.TB, key crypto.Signer, names ...string) *testPair {
 	return &testPair{x, key, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: x}}
 }
 
+// pem is the certificate, and its key behind it.
+func (p *testPair) pem(t testing.TB) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.x.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...)
+}
+
 // sealed is the pair as a snapshot has it, its key sealed with the one in the directory.
 func (p *testPair) sealed(t testing.TB, dir, arn string) lbconfig.Certificate {
 	t.Helper()
