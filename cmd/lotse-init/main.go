@@ -2,6 +2,7 @@
 // command as its child, passes signals on to it, reaps the orphans that end up with it, and ends as the child ends.
 //
 //	lotse-init -- COMMAND [ARGUMENT…]
+//	lotse-init -pause    has no command, and ends when it is killed: process 1 of containers that share their processes
 //
 // Its own failures have the exit codes of tini, which Docker uses: 127 no such command, 126 it can't be executed.
 package main
@@ -20,6 +21,9 @@ func main() {
 	args := os.Args[1:]
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
+	}
+	if len(args) == 1 && args[0] == "-pause" {
+		pause()
 	}
 	if len(args) == 0 {
 		fmt.Fprintln(os.Stderr, "usage: lotse-init -- COMMAND [ARGUMENT…]")
@@ -46,6 +50,15 @@ func main() {
 		default:
 			_ = syscall.Kill(child, s.(syscall.Signal)) // it may have ended just now
 		}
+	}
+}
+
+// pause reaps what ends up with it. As process 1 of a namespace it gets no signal that it doesn't ask for.
+func pause() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	for range ended {
+		reap(0)
 	}
 }
 

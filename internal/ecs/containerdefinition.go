@@ -19,7 +19,7 @@ import (
 func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDefinition, error) {
 	var none types.TaskDefinition
 	if err := onlyMembers("", in, "Family", "ContainerDefinitions", "Cpu", "Memory", "NetworkMode", "RequiresCompatibilities",
-		"ExecutionRoleArn", "TaskRoleArn", "RuntimePlatform", "Tags", "Volumes", "EphemeralStorage"); err != nil {
+		"ExecutionRoleArn", "TaskRoleArn", "RuntimePlatform", "Tags", "Volumes", "EphemeralStorage", "PidMode"); err != nil {
 		return none, err
 	}
 	if !nameRE.MatchString(aws.ToString(in.Family)) {
@@ -27,6 +27,9 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 	}
 	if in.NetworkMode != types.NetworkModeAwsvpc {
 		return none, client("Fargate only supports network mode ‘awsvpc’.")
+	}
+	if in.PidMode != "" && in.PidMode != types.PidModeTask { // Source: API reference, RegisterTaskDefinition
+		return none, client("Fargate only supports pid mode ‘task’.")
 	}
 	for _, c := range in.RequiresCompatibilities {
 		if c != types.CompatibilityFargate && c != types.CompatibilityEc2 {
@@ -76,7 +79,7 @@ func (s *Service) definition(in *ecs.RegisterTaskDefinitionInput) (types.TaskDef
 		RequiresCompatibilities: compat,
 		Compatibilities:         []types.Compatibility{types.CompatibilityEc2, types.CompatibilityFargate},
 		Volumes:                 vols, PlacementConstraints: []types.TaskDefinitionPlacementConstraint{},
-		RequiresAttributes: requiredAttributes(in), EphemeralStorage: in.EphemeralStorage,
+		RequiresAttributes: requiredAttributes(in), EphemeralStorage: in.EphemeralStorage, PidMode: in.PidMode,
 	}, nil
 }
 

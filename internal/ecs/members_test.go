@@ -89,7 +89,7 @@ func operations(b *bench) map[string]operation {
 			under("ContainerDefinitions.Ulimits", "Name SoftLimit HardLimit"), under("ContainerDefinitions.MountPoints", "SourceVolume ContainerPath ReadOnly"),
 			under("ContainerDefinitions.VolumesFrom", "SourceContainer ReadOnly"), under("ContainerDefinitions.SystemControls", "Namespace Value"),
 			under("ContainerDefinitions.LinuxParameters", "InitProcessEnabled"), under("ContainerDefinitions.LinuxParameters.Capabilities", "Add Drop"),
-			under("Volumes", "Name"), []string{"Volumes.Host"}, under("EphemeralStorage", "SizeInGiB"),
+			under("Volumes", "Name"), []string{"Volumes.Host"}, under("EphemeralStorage", "SizeInGiB"), []string{"PidMode"},
 			under("ContainerDefinitions.PortMappings", "ContainerPort HostPort Protocol Name AppProtocol"), under("ContainerDefinitions.Environment", "Name Value"), under("ContainerDefinitions.Secrets", "Name ValueFrom"),
 			under("ContainerDefinitions.LogConfiguration", "LogDriver Options"), under("RuntimePlatform", "CpuArchitecture OperatingSystemFamily"), under("Tags", "Key Value"))...),
 		"DescribeTaskDefinition":     op(&ecs.DescribeTaskDefinitionInput{TaskDefinition: aws.String("web")}, s.DescribeTaskDefinition, "TaskDefinition", "Include"),

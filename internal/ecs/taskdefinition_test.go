@@ -153,6 +153,7 @@ func TestRegister_Refuses(t *testing.T) {
 		"host path": {func(in *in) {
 			in.Volumes = []types.Volume{{Name: aws.String("v"), Host: &types.HostVolumeProperties{SourcePath: aws.String("/etc")}}}
 		}, "host.sourcePath: should not be set for volumes in Fargate."},
+		"pid mode":           {func(in *in) { in.PidMode = types.PidModeHost }, "Fargate only supports pid mode ‘task’."},
 		"too little storage": {func(in *in) { in.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 20} }, "Invalid ephemeralStorage.sizeInGiB '20': the size is 21 to 200 GiB."},
 		"too much storage":   {func(in *in) { in.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 201} }, "Invalid ephemeralStorage.sizeInGiB '201': the size is 21 to 200 GiB."},
 		"volume twice":       {func(in *in) { in.Volumes = []types.Volume{{Name: aws.String("v")}, {Name: aws.String("v")}} }, "Volume names must be unique: 'v'."},

@@ -17,6 +17,8 @@ type TaskSpec struct {
 	Hostname string // "" = the first 12 digits of ID
 	Resolv   string // contents of /etc/resolv.conf
 	Hosts    string // contents of /etc/hosts
+	// SharedPID: the containers see one another's processes, and none of them is process 1.
+	SharedPID bool
 	// Volumes are empty directories that live as long as the task: names as those of containers.
 	Volumes    []string
 	Containers []ContainerSpec // names differ

@@ -69,6 +69,7 @@ func (c *Controller) spec(ctx context.Context, l life) (runtime.TaskSpec, map[st
 		Resolv: fmt.Sprintf("nameserver %s\nsearch %s\n", vpc.Masked().Addr().Next().Next(), strings.SplitN(hostname, ".", 2)[1]),
 		Hosts:  fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", l.status.Address, hostname),
 	}
+	spec.SharedPID = l.definition.PidMode == ecstypes.PidModeTask
 	for _, v := range l.definition.Volumes {
 		spec.Volumes = append(spec.Volumes, *v.Name)
 	}

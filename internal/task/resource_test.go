@@ -2,6 +2,7 @@ package task
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lotse-project/lotse/internal/runtime"
+	"github.com/lotse-project/lotse/internal/state"
 )
 
 func TestResources(t *testing.T) {
@@ -41,5 +43,15 @@ func TestMounts(t *testing.T) {
 	want := []runtime.Mount{{Volume: "y", Path: "/w"}, {Volume: "v", Path: "/v", ReadOnly: true}, {Volume: "x", Path: "/x", ReadOnly: true}}
 	if d := cmp.Diff(want, mounts([]ecstypes.ContainerDefinition{a, b}, b)); d != "" {
 		t.Errorf("mounts (-want +got):\n%s", d)
+	}
+}
+
+func TestSharedPID(t *testing.T) {
+	for mode, want := range map[ecstypes.PidMode]bool{"": false, ecstypes.PidModeTask: true} {
+		b := newBench(t, func(_ *state.Task, d *ecstypes.TaskDefinition) { d.PidMode = mode })
+		b.until("RUNNING")
+		if spec, ok := b.engine.Spec(strings.Repeat("ab", 16)); !ok || spec.SharedPID != want {
+			t.Errorf("pidMode %q: SharedPID %v, want %v", mode, spec.SharedPID, want)
+		}
 	}
 }

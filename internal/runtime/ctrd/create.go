@@ -16,8 +16,10 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/runtime"
@@ -60,11 +62,17 @@ func (e *Engine) Create(ctx context.Context, t runtime.TaskSpec) error {
 	if err != nil {
 		return fmt.Errorf("lease of task %s: %w", t.ID, err)
 	}
+	var pid string
 	for i, spec := range t.Containers {
 		if entry.Containers[i].Created {
 			continue
 		}
-		if err := e.createContainer(ctx, c, t, spec, entry.Containers[i].ID); err != nil {
+		if t.SharedPID && pid == "" {
+			if pid, err = e.pidNamespace(ctx, c, t); err != nil {
+				return fmt.Errorf("PID namespace of task %s: %w", t.ID, classify(err))
+			}
+		}
+		if err := e.createContainer(ctx, c, t, spec, entry.Containers[i].ID, pid); err != nil {
 			return fmt.Errorf("create container %s of task %s: %w", spec.Name, t.ID, classify(err))
 		}
 	}
@@ -137,7 +145,7 @@ func holdImage(ctx context.Context, c *client.Client, taskID string, resources .
 	return nil
 }
 
-func (e *Engine) createContainer(ctx context.Context, c *client.Client, t runtime.TaskSpec, spec runtime.ContainerSpec, id string) error {
+func (e *Engine) createContainer(ctx context.Context, c *client.Client, t runtime.TaskSpec, spec runtime.ContainerSpec, id, pid string) error {
 	if err := holdImage(ctx, c, t.ID, leases.Resource{ID: spec.Image.Digest, Type: "content"}); err != nil {
 		return fmt.Errorf("hold image: %w", err)
 	}
@@ -148,12 +156,12 @@ func (e *Engine) createContainer(ctx context.Context, c *client.Client, t runtim
 	if err := holdImage(ctx, c, t.ID, img.resources()...); err != nil {
 		return fmt.Errorf("hold image: %w", err)
 	}
-	ctr, err := e.newContainer(ctx, c, t, spec, id, img)
+	ctr, err := e.newContainer(ctx, c, t, spec, id, pid, img)
 	if errdefs.IsAlreadyExists(err) { // parts of an attempt that was broken off
 		if err := removeContainer(ctx, c, id); err != nil {
 			return err
 		}
-		ctr, err = e.newContainer(ctx, c, t, spec, id, img)
+		ctr, err = e.newContainer(ctx, c, t, spec, id, pid, img)
 	}
 	if err != nil {
 		return err
@@ -170,23 +178,29 @@ func (e *Engine) createContainer(ctx context.Context, c *client.Client, t runtim
 	})
 }
 
-func (e *Engine) newContainer(ctx context.Context, c *client.Client, t runtime.TaskSpec, spec runtime.ContainerSpec, id string, img *image) (client.Container, error) {
+func (e *Engine) newContainer(ctx context.Context, c *client.Client, t runtime.TaskSpec, spec runtime.ContainerSpec, id, pid string, img *image) (client.Container, error) {
 	opts, err := e.specOptions(t, spec, id, img)
 	if err != nil {
 		return nil, err
 	}
-	runc := &options.Options{BinaryName: e.s.binary("runc"), Root: e.s.runcRoot()}
+	if pid != "" {
+		opts = append(opts, oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.PIDNamespace, Path: pid}))
+	}
 	ctr, err := c.NewContainer(ctx, id,
 		client.WithSnapshotter(snapshotter),
 		client.WithNewSnapshot(id, img),
 		client.WithContainerLabels(map[string]string{labelTask: t.ID, labelName: spec.Name}),
-		client.WithRuntime("io.containerd.runc.v2", runc),
+		client.WithRuntime("io.containerd.runc.v2", e.runc()),
 		client.WithNewSpec(opts...))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		// The library leaves the snapshot when a later option fails.
 		_ = c.SnapshotService(snapshotter).Remove(context.WithoutCancel(ctx), id)
 	}
 	return ctr, err
+}
+
+func (e *Engine) runc() *options.Options {
+	return &options.Options{BinaryName: e.s.binary("runc"), Root: e.s.runcRoot()}
 }
 
 func (i *image) resources() []leases.Resource {
@@ -272,7 +286,8 @@ var unrunnable = []string{
 	`unable to start container process: error during container init: exec: "`, // no such file, not executable, not in PATH
 	`unable to start container process: exec: "`,
 	"exec format error",
-	"chdir to cwd", // not a directory, or not for this user
+	"chdir to cwd",                       // not a directory, or not for this user
+	"/ns/pid: no such file or directory", // pause has just ended
 }
 
 // classify marks errors that come from the image or the specification as ErrUnrunnable.

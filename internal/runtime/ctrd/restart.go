@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	tasktypes "github.com/containerd/containerd/api/types/task"
@@ -78,6 +79,9 @@ func (e *Engine) renew(ctx context.Context, c *client.Client, t taskEntry, entry
 	if err != nil {
 		return err
 	}
+	if err := e.checkPause(ctx, c, t.ID, ctr); err != nil {
+		return err
+	}
 	if err := removeProcess(ctx, c, ctr); err != nil {
 		return err
 	}
@@ -96,10 +100,14 @@ func (e *Engine) renew(ctx context.Context, c *client.Client, t taskEntry, entry
 
 // sharesShim tells whether another container of the task keeps the shim alive.
 func (e *Engine) sharesShim(t taskEntry, entry containerEntry, socket string) bool {
-	for _, other := range t.Containers {
-		if a, err := shimAddress(filepath.Join(e.s.bundles(), other.ID)); other.ID != entry.ID && err == nil && a == socket {
-			return true
+	others := []string{containerID(t.ID, pauseName)}
+	for _, c := range t.Containers {
+		if c.ID != entry.ID {
+			others = append(others, c.ID)
 		}
 	}
-	return false
+	return slices.ContainsFunc(others, func(id string) bool {
+		a, err := shimAddress(filepath.Join(e.s.bundles(), id))
+		return err == nil && a == socket
+	})
 }
