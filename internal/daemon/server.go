@@ -150,7 +150,7 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	s.iam = iam.New(iam.Options{DB: s.db, Key: key, Log: log})
 	s.blobs = ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
 	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: s.blobs, RegistryHost: registryHost, Scope: s.home(),
-		Secret: secret[:], TokenTTL: s.o.TokenTTL, Permit: s.iam.Permit, Log: log.With("part", "registry"),
+		Secret: secret[:], TokenTTL: s.o.TokenTTL, Permit: s.iam.Permit, Fault: s.fault, Log: log.With("part", "registry"),
 		Events: func(ctx context.Context, sc arn.Scope, group, stream string) (string, error) {
 			return s.logs.Stream(ctx, sc, group, stream, true)
 		}})

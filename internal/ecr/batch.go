@@ -92,6 +92,7 @@ func (s *Service) BatchDeleteImage(ctx context.Context, in *ecr.BatchDeleteImage
 	if err != nil {
 		return nil, err
 	}
+	s.o.Fault("registry.delete:after")
 	s.registry.Wake()
 	for _, c := range changes {
 		s.o.Changed(c)

@@ -44,8 +44,9 @@ type Options struct {
 	Events func(ctx context.Context, sc arn.Scope, group, stream string) (dir string, err error)
 	// Changed is called after an image was pushed, adopted, imported, tagged or deleted. It must not wait.
 	Changed func(Change)
-	Now     func() time.Time // nil: time.Now
-	Log     *slog.Logger     // nil: slog.Default
+	Fault   func(point string) // see oci.Options
+	Now     func() time.Time   // nil: time.Now
+	Log     *slog.Logger       // nil: slog.Default
 }
 
 // A Change is an image that came, or a tag, image or repository that went.
@@ -74,6 +75,9 @@ func New(o Options) *Service {
 	if o.Changed == nil {
 		o.Changed = func(Change) {}
 	}
+	if o.Fault == nil {
+		o.Fault = func(string) {}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -85,7 +89,7 @@ func New(o Options) *Service {
 	s := &Service{o: o, key: mac.Sum(nil), evaluate: make(chan struct{}, 1)}
 	s.registry = oci.New(oci.Options{
 		Blobs: o.Blobs, Records: &records{db: o.DB, changed: o.Changed}, Authorizer: s, Resolve: s.repositoryOf,
-		MayMount: s.mayMount, Room: o.Room, Now: o.Now, Log: o.Log,
+		MayMount: s.mayMount, Room: o.Room, Fault: o.Fault, Now: o.Now, Log: o.Log,
 	})
 	return s
 }

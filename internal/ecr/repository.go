@@ -121,6 +121,7 @@ func (s *Service) DeleteRepository(ctx context.Context, in *ecr.DeleteRepository
 	if err != nil {
 		return nil, err
 	}
+	s.o.Fault("registry.delete:after")
 	s.registry.Wake()
 	s.o.Changed(Change{Repository: r.Key(), Deleted: true})
 	return &ecr.DeleteRepositoryOutput{Repository: s.view(r)}, nil

@@ -34,6 +34,7 @@ func (g *Registry) Adopt(ctx context.Context, repo, tag string, d digest.Digest)
 	if err != nil {
 		return m, fmt.Errorf("adopt %s into %s: %w", d, repo, err)
 	}
+	g.o.Fault("registry.adopt:held")
 	a.change.Tag, a.change.Tagged = tag, d
 	return m, g.o.Records.Commit(ctx, repo, a.change)
 }

@@ -119,6 +119,7 @@ func (g *Registry) take(ctx context.Context, repo string, b Blob) error {
 	if err := g.o.Blobs.Hold(ctx, repo, b.Digest); err != nil {
 		return err
 	}
+	g.o.Fault("registry.take:held")
 	b.Expires = g.o.Now().Add(g.o.BlobTTL)
 	return g.o.Records.Commit(ctx, repo, Change{Blobs: []Blob{b}})
 }
@@ -135,6 +136,7 @@ func (g *Registry) deleteBlob(c *call) error {
 	if err != nil {
 		return err
 	}
+	g.o.Fault("registry.delete:after")
 	g.Wake()
 	c.w.WriteHeader(http.StatusAccepted)
 	return nil

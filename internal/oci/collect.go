@@ -58,11 +58,13 @@ func (g *Registry) CollectNow(ctx context.Context) error {
 
 // collect deletes blobs that no manifest wants and that nobody asked for in the last ttl.
 func (g *Registry) collect(ctx context.Context, ttl time.Duration) error {
+	g.o.Fault("registry.collect:before")
 	now := g.o.Now()
 	var errs []error
 	if err := g.o.Records.Expire(ctx, now.Add(g.o.BlobTTL-ttl)); err != nil {
 		errs = append(errs, fmt.Errorf("expire blobs: %w", err))
 	}
+	g.o.Fault("registry.collect:expired")
 	if err := g.collectUploads(ctx, now); err != nil {
 		errs = append(errs, fmt.Errorf("expire uploads: %w", err))
 	}
@@ -92,10 +94,12 @@ func (g *Registry) collectHolds(ctx context.Context, repo string, ds []digest.Di
 		return err
 	}
 	for _, d := range gone {
+		g.o.Fault("registry.release:before")
 		if err := g.o.Blobs.Release(ctx, repo, d); err != nil {
 			return err
 		}
 	}
+	g.o.Fault("registry.release:after")
 	var e *Error
 	if len(gone) == len(ds) && errors.As(g.o.Records.Exists(ctx, repo, Pull), &e) {
 		return g.o.Blobs.Forget(ctx, repo)

@@ -133,10 +133,12 @@ func (g *Registry) storeManifest(ctx context.Context, repo string, m Manifest, r
 	lock := g.locks.of(repo)
 	lock.RLock()
 	defer lock.RUnlock()
+	g.o.Fault("registry.manifest:before")
 	desc := ocispec.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size}
 	if err := g.o.Blobs.PutManifest(ctx, repo, desc, raw, m.children()); err != nil {
 		return err
 	}
+	g.o.Fault("registry.manifest:held")
 	m.PushedAt = g.o.Now()
 	if len(tags) == 0 {
 		return g.o.Records.Commit(ctx, repo, Change{Manifests: []Manifest{m}})
@@ -145,6 +147,7 @@ func (g *Registry) storeManifest(ctx context.Context, repo string, m Manifest, r
 		if err := g.o.Records.Commit(ctx, repo, Change{Manifests: []Manifest{m}, Tag: t, Tagged: m.Digest}); err != nil {
 			return err
 		}
+		g.o.Fault("registry.manifest:after")
 	}
 	return nil
 }
@@ -225,6 +228,7 @@ func (g *Registry) deleteManifest(c *call) error {
 	if err != nil {
 		return err
 	}
+	g.o.Fault("registry.delete:after")
 	g.Wake()
 	c.w.WriteHeader(http.StatusAccepted)
 	return nil

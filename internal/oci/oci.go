@@ -45,8 +45,11 @@ type Options struct {
 	BlobTTL time.Duration
 	// CollectEvery is the time between two collections that nobody asked for. 0: 5 min.
 	CollectEvery time.Duration
-	Now          func() time.Time // nil: time.Now
-	Log          *slog.Logger     // nil: slog.Default
+	// Fault is called at named points of pushes, deletions and collections ("registry.commit:held"); tests break there.
+	// Nil: never.
+	Fault func(point string)
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger     // nil: slog.Default
 }
 
 // A Registry serves /v2/.
@@ -73,6 +76,9 @@ func New(o Options) *Registry {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Fault == nil {
+		o.Fault = func(string) {}
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

@@ -90,6 +90,7 @@ func (g *Registry) newUpload(ctx context.Context, repo string) (id string, u *up
 	if err := g.o.Records.PutUpload(ctx, repo, id); err != nil {
 		return "", nil, err
 	}
+	g.o.Fault("registry.begin:recorded")
 	u, _ = g.uploads.acquire(id) // nobody else knows the id
 	u.used = g.o.Now()
 	if u.w, err = g.o.Blobs.Begin(ctx, repo, id); err != nil {
@@ -97,6 +98,7 @@ func (g *Registry) newUpload(ctx context.Context, repo string) (id string, u *up
 		g.uploads.drop(id)
 		return "", nil, errors.Join(err, g.o.Records.DeleteUpload(context.WithoutCancel(ctx), repo, id))
 	}
+	g.o.Fault("registry.begin:after")
 	return id, u, nil
 }
 
@@ -183,9 +185,11 @@ func (g *Registry) abandon(ctx context.Context, repo, id string, u *upload) erro
 		u.w = nil
 	}
 	g.uploads.drop(id)
+	g.o.Fault("registry.abandon:before")
 	if err := g.o.Records.DeleteUpload(ctx, repo, id); err != nil {
 		return err
 	}
+	g.o.Fault("registry.abandon:recorded")
 	if err := g.o.Blobs.Abort(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
@@ -231,6 +235,7 @@ func (g *Registry) appendTo(ctx context.Context, repo, id string, u *upload, r i
 	if n > left {
 		return errors.Join(errSize("the blob", g.o.MaxBlob), g.abandon(ctx, repo, id, u))
 	}
+	g.o.Fault("registry.append:after")
 	return nil
 }
 
@@ -256,6 +261,7 @@ func (g *Registry) commitUpload(ctx context.Context, repo, id string, u *upload,
 	lock := g.locks.of(repo)
 	lock.RLock()
 	defer lock.RUnlock()
+	g.o.Fault("registry.commit:before")
 	if err := u.w.Commit(ctx, d); err != nil {
 		aerr := g.abandon(ctx, repo, id, u)
 		if errors.Is(err, ErrDigestMismatch) {
@@ -265,7 +271,10 @@ func (g *Registry) commitUpload(ctx context.Context, repo, id string, u *upload,
 	}
 	u.w = nil
 	g.uploads.drop(id)
-	return b, g.o.Records.Commit(ctx, repo, Change{Blobs: []Blob{b}, Upload: id})
+	g.o.Fault("registry.commit:held")
+	err := g.o.Records.Commit(ctx, repo, Change{Blobs: []Blob{b}, Upload: id})
+	g.o.Fault("registry.commit:after")
+	return b, err
 }
 
 func (g *Registry) room() error {

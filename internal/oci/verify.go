@@ -57,9 +57,11 @@ func (g *Registry) Verify(ctx context.Context) (Verified, error) {
 		}
 		if !missing {
 			g.o.Log.Error("registry: damaged content", "digest", d, "repositories", repos)
+			g.o.Fault("registry.discard:before")
 			if err := g.o.Blobs.Discard(ctx, d); err != nil {
 				return out, fmt.Errorf("discard %s: %w", d, err)
 			}
+			g.o.Fault("registry.discard:after")
 		}
 		if len(repos) > 0 { // else it is on its way in or out
 			out.Damaged = append(out.Damaged, Damage{d, missing, repos})
