@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +64,7 @@ func (l *accessLog) after(n int64) lbconfig.LogBatch {
 }
 
 // logEntry is the exchange as a line. Source: ALB user guide, access log entries.
-func (x *exchange) logEntry(r *http.Request, sent int64, end time.Time) lbconfig.LogEntry {
+func (x *exchange) logEntry(sent int64, end time.Time) lbconfig.LogEntry {
 	b := x.listener.balancer
 	request, sending, answering := "-1", "-1", "-1"
 	target, targetStatus, group := "-", "-", "-"
@@ -92,7 +91,7 @@ func (x *exchange) logEntry(r *http.Request, sent int64, end time.Time) lbconfig
 	f := []string{
 		x.logType(), stamp(end), resource(b.ARN), fmt.Sprintf("%s:%d", x.conn.peer, x.conn.peerPort), target, request, sending, answering,
 		strconv.Itoa(x.logStatus()), targetStatus, strconv.FormatInt(x.arrival.received.Load(), 10), strconv.FormatInt(sent, 10),
-		quoted(x.logRequest(r)), quoted(dash(r.UserAgent())), cipher, version, group, quoted(dash(x.trace)), quoted(name), quoted(certificate),
+		quoted(x.logRequest()), quoted(dash(first(x.request.fields, "User-Agent"))), cipher, version, group, quoted(dash(x.trace)), quoted(name), quoted(certificate),
 		priority, stamp(x.started), quoted(actions), quoted(redirect), quoted("-"), quoted(target), quoted(targetStatus),
 		quoted(class), quoted(reason), x.conn.traceID(), quoted(host), quoted(uri), quoted(transform),
 	}
@@ -102,13 +101,13 @@ func (x *exchange) logEntry(r *http.Request, sent int64, end time.Time) lbconfig
 // Private
 
 // logged hands the exchange's entry to the log when its answer has been written.
-func (p *proxy) logged(x *exchange, r *http.Request) {
+func (p *proxy) logged(x *exchange) {
 	if x.listener == nil || !x.listener.balancer.AccessLogs {
 		return
 	}
 	before := x.sentBefore
-	emit := func() { p.access.add(x.logEntry(r, x.conn.sent.Load()-before, time.Now())) }
-	if r.ProtoMajor == 1 && !x.tunnelled() {
+	emit := func() { p.access.add(x.logEntry(x.conn.sent.Load()-before, time.Now())) }
+	if x.request.major == 1 && !x.tunnelled() {
 		x.conn.flushed.Store(&emit) // net/http still has the end of the answer
 		return
 	}
@@ -168,16 +167,16 @@ func (x *exchange) logStatus() int {
 }
 
 // logRequest always spells scheme, host and port out. What could not be read is all dashes.
-func (x *exchange) logRequest(r *http.Request) string {
-	host, port := hostOnly(r.Host), strconv.Itoa(int(x.entry.port))
+func (x *exchange) logRequest() string {
+	host, port := hostOnly(x.request.host), strconv.Itoa(int(x.entry.port))
 	if host == "" {
 		host = x.listener.balancer.DNSName
 	}
 	scheme := x.conn.scheme() + "://"
-	if r.Method == "" {
+	if x.request.method == "" {
 		return "- " + scheme + host + ":" + port + "- -"
 	}
-	return r.Method + " " + scheme + host + ":" + port + x.original + " " + r.Proto
+	return x.request.method + " " + scheme + host + ":" + port + x.original + " " + x.request.proto
 }
 
 // transformed are host, path and query as rewritten, and how that went.

@@ -1,7 +1,6 @@
 package lb
 
 import (
-	"net/http"
 	"net/netip"
 	"net/textproto"
 	"regexp"
@@ -17,14 +16,14 @@ type question struct {
 	path   string // normalised
 	query  string // as sent, without '?'
 	method string
-	header http.Header
+	fields fields
 	peer   netip.Addr // who is connected, whatever X-Forwarded-For says
 }
 
 // newQuestion takes path and query, as the client sent them, apart from the request.
-func newQuestion(r *http.Request, url string, peer netip.Addr) question {
+func newQuestion(a *request, url string, peer netip.Addr) question {
 	path, query, _ := strings.Cut(url, "?")
-	return question{host: hostOnly(r.Host), path: normalPath(path), query: query, method: r.Method, header: r.Header, peer: peer}
+	return question{host: hostOnly(a.host), path: normalPath(path), query: query, method: a.method, fields: a.fields, peer: peer}
 }
 
 // cond is a compiled lbconfig.Condition.
@@ -68,7 +67,11 @@ func (c *cond) holds(q *question) bool {
 	case lbconfig.PathPattern:
 		return c.describes(q.path, false)
 	case lbconfig.HTTPHeader:
-		for _, v := range q.header[c.name] {
+		for i := 0; ; i++ {
+			v, ok := q.fields.value(c.name, i)
+			if !ok {
+				return false
+			}
 			if c.describes(v, true) {
 				return true
 			}

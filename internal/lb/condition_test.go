@@ -82,7 +82,8 @@ func TestConditions(t *testing.T) {
 			}
 			rules := compileRules(l.Rules, map[string]*group{"tg": newGroup("tg")})
 			req := parse(t, c.request)
-			q := newQuestion(req, req.RequestURI, loopback)
+			a := newRequest(req)
+			q := newQuestion(&a, req.RequestURI, loopback)
 			if got := match(rules, &q) == &rules[0]; got != c.want {
 				t.Errorf("conditions %+v hold for %q: %v, want %v", c.conds, c.request, got, c.want)
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 // exchange is one request and its answer.
 type exchange struct {
 	conn     *clientConn
+	request  request
 	arrival  *arrival
 	entry    *entry
 	listener *listener
@@ -27,7 +29,8 @@ type exchange struct {
 	session  bool // the client brought a cookie that binds it to a target
 	// What the target is asked: the Host value, and path and query.
 	host, url string
-	cancel    context.CancelCauseFunc
+	cancel    func(cause error)
+	close     bool                        // the connection ends with the answer
 	aborted   bool                        // by conn.abort; belongs to conn.mu, or to that of its streams
 	body      atomic.Pointer[requestBody] // nil without a body
 	control   *http.ResponseController    // with HTTP/2
@@ -48,11 +51,11 @@ type exchangeKey struct{}
 func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
 
 // record makes the exchange visible in the trace.
-func (x *exchange) record(r *http.Request, took time.Duration) {
+func (x *exchange) record(took time.Duration) {
 	t := &traced{
-		Request: lbconfig.Request{TraceID: x.trace, Time: x.started, Method: r.Method, Host: r.Host, Path: r.URL.Path,
+		Request: lbconfig.Request{TraceID: x.trace, Time: x.started, Method: x.request.method, Host: x.request.host, Path: x.path(),
 			Status: x.status, Answered: x.answered, Duration: took},
-		requestID: r.Header.Get("X-Request-Id"),
+		requestID: first(x.request.fields, "X-Request-Id"),
 	}
 	if x.listener != nil {
 		t.Balancer = x.listener.balancer.ARN
@@ -66,9 +69,15 @@ func (x *exchange) record(r *http.Request, took time.Duration) {
 	x.slot.Store(t)
 }
 
+// path is the path that the client asked for, decoded.
+func (x *exchange) path() string {
+	path, _, _ := strings.Cut(x.original, "?")
+	return unescape(path)
+}
+
 // rewrite sets what the target is asked. It is false when the rule's rewrites make nothing of it that can be sent.
-func (x *exchange) rewrite(r *http.Request) bool {
-	x.host = r.Host
+func (x *exchange) rewrite() bool {
+	x.host = x.request.host
 	if x.rule.host.re == nil && x.rule.url.re == nil {
 		return true
 	}
@@ -85,7 +94,7 @@ func (x *exchange) rewrite(r *http.Request) bool {
 }
 
 // finish gives the claim back and counts.
-func (x *exchange) finish(r *http.Request) {
+func (x *exchange) finish() {
 	took := time.Since(x.started)
 	if m := x.member.Load(); m != nil {
 		m.release()
@@ -93,16 +102,16 @@ func (x *exchange) finish(r *http.Request) {
 	}
 	if x.listener != nil {
 		x.listener.requests.count(x.status, took)
-		x.record(r, took)
+		x.record(took)
 	}
 }
 
 // failure is the status for a target that did not answer properly, 0 when the client is gone and nobody would read
-// it. Source: ALB user guide, troubleshooting.
-func (x *exchange) failure(ctx context.Context, err error) int {
+// it. cause is why the balancer ended it, if it did. Source: ALB user guide, troubleshooting.
+func (x *exchange) failure(cause, err error) int {
 	body := x.body.Load()
 	incomplete := body != nil && !body.done.Load()
-	switch cause := context.Cause(ctx); {
+	switch {
 	case x.arrival.broken.Load():
 		return http.StatusBadRequest
 	case errors.Is(cause, errIdle) && incomplete:
@@ -151,8 +160,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // answer is the ResponseWriter of an exchange: it notes the status and keeps net/http from guessing a Content-Type.
 type answer struct {
 	http.ResponseWriter
-	x     *exchange
-	close bool // the connection ends with this answer
+	x *exchange
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -165,7 +173,7 @@ func (a *answer) WriteHeader(status int) {
 		if l := a.x.listener; l != nil {
 			modify(h, l.headers, a.x.answered == 0)
 		}
-		if a.close && status != http.StatusSwitchingProtocols {
+		if a.x.close && status != http.StatusSwitchingProtocols {
 			h.Set("Connection", "close")
 		}
 	}

@@ -16,11 +16,6 @@ import (
 // maxGRPCAnswer is how much of the answer to a check is read to get to its status.
 const maxGRPCAnswer = 64 << 10
 
-// isGRPC says whether a request is a call of gRPC. Source: gRPC over HTTP2, requests.
-func isGRPC(r *http.Request) bool {
-	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
-}
-
 // grpcStatus is the status of a call that was answered without gRPC. Source: gRPC, HTTP to gRPC status code mapping.
 func grpcStatus(status int) int {
 	switch status {

@@ -24,28 +24,26 @@ const (
 )
 
 // refusal is the status code for a request that the balancer does not accept, 0 for others.
-func (x *exchange) refusal(r *http.Request) int {
+func (x *exchange) refusal() int {
+	a := &x.request
 	switch {
 	case x.arrival.refuse != 0:
 		return x.arrival.refuse
 	case x.arrival.verdict.blocked(x.listener.balancer.Routing.Desync):
 		return http.StatusBadRequest
-	case r.Method == http.MethodTrace:
+	case a.method == http.MethodTrace:
 		return http.StatusMethodNotAllowed
-	case len(r.Method)+len(r.RequestURI)+len(" HTTP/1.1 ") > maxRequestLine:
+	case len(a.method)+len(a.target)+len(" HTTP/1.1 ") > maxRequestLine:
 		return http.StatusRequestURITooLong
-	case r.Method == http.MethodConnect:
+	case a.method == http.MethodConnect, a.fieldTooLarge:
 		return http.StatusBadRequest
 	}
-	for name, values := range r.Header {
-		for _, v := range values {
-			if len(name)+len(v) > maxHeader {
-				return http.StatusBadRequest
-			}
-		}
-	}
 	n := 0
-	for _, v := range r.Header["X-Forwarded-For"] {
+	for i := 0; ; i++ {
+		v, ok := a.fields.value("X-Forwarded-For", i)
+		if !ok {
+			break
+		}
 		n += strings.Count(v, ",") + 1
 	}
 	if n > maxForwardedFor {
@@ -56,26 +54,43 @@ func (x *exchange) refusal(r *http.Request) int {
 
 // setForwarded sets the X-Forwarded headers for the target: X-Forwarded-For as configured, the others are
 // overwritten. Source: ALB user guide, X-Forwarded headers.
-func setForwarded(out, in http.Header, c *clientConn, port uint16, r lbconfig.Routing) {
-	prior := in["X-Forwarded-For"]
-	switch r.ForwardedFor {
+func (x *exchange) setForwarded(out, in http.Header) {
+	switch x.listener.balancer.Routing.ForwardedFor {
 	case lbconfig.Remove:
 	case lbconfig.Preserve:
-		if len(prior) > 0 {
+		if prior := in["X-Forwarded-For"]; len(prior) > 0 {
 			out["X-Forwarded-For"] = prior
 		}
 	default:
-		client := c.peer.String()
-		if r.ClientPort {
-			client = netip.AddrPortFrom(c.peer, c.peerPort).String()
-		}
-		if len(prior) > 0 {
-			client = strings.Join(prior, ", ") + ", " + client
-		}
-		out.Set("X-Forwarded-For", client)
+		out.Set("X-Forwarded-For", x.forwardedFor())
 	}
-	out.Set("X-Forwarded-Proto", c.scheme())
-	out.Set("X-Forwarded-Port", strconv.Itoa(int(port)))
+	out.Set("X-Forwarded-Proto", x.conn.scheme())
+	out.Set("X-Forwarded-Port", strconv.Itoa(int(x.entry.port)))
+}
+
+// forwardedFor are the addresses that the request came by, with the client's own as the last.
+func (x *exchange) forwardedFor() string {
+	client := x.conn.peer.String()
+	if x.listener.balancer.Routing.ClientPort {
+		client = netip.AddrPortFrom(x.conn.peer, x.conn.peerPort).String()
+	}
+	list := ""
+	for i := 0; ; i++ {
+		prior, ok := x.request.fields.value("X-Forwarded-For", i)
+		if !ok {
+			return list + client
+		}
+		list += prior + ", "
+	}
+}
+
+// hostForTarget is the Host header that the target gets.
+func (x *exchange) hostForTarget() string {
+	b := x.listener.balancer
+	if b.Routing.PreserveHost && x.host != "" {
+		return x.host
+	}
+	return forwardedHost(x.host, x.entry.port, b.DNSName)
 }
 
 // dropInvalid removes fields with names that routing.http.drop_invalid_header_fields calls invalid: all but

@@ -1,7 +1,6 @@
 package lb
 
 import (
-	"net/http"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -106,13 +105,13 @@ func TestRoute_AllocatesNothing(t *testing.T) {
 	rules := []rule{{conds: []cond{{field: lbconfig.HostHeader, patterns: []string{"*.example.com"}}, {field: lbconfig.PathPattern, patterns: []string{"/api/*", "/v?/*"}},
 		{field: lbconfig.HTTPHeader, name: "User-Agent", patterns: []string{"*chrome*"}}, {field: lbconfig.RequestMethod, patterns: []string{"GET"}},
 		{field: lbconfig.SourceIP, prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, {field: lbconfig.QueryString, query: []lbconfig.Parameter{{Key: "x", Value: "y*"}}}}}, {}}
-	header := http.Header{"User-Agent": {"Mozilla Chrome/1"}}
+	header := httpFields{"User-Agent": {"Mozilla Chrome/1"}}
 	g := newGroup("tg")
 	m := &member{group: g}
 	g.eligible.Store(&roster{members: []*member{m}})
 	sp := newSpread([]*group{g, g}, []int{3, 1})
 	if n := testing.AllocsPerRun(100, func() {
-		q := question{host: "www.example.com", path: normalPath("/v1/users?x=y"), query: "a=b&X=y1", method: "GET", header: header, peer: netip.MustParseAddr("10.1.2.3")}
+		q := question{host: "www.example.com", path: normalPath("/v1/users?x=y"), query: "a=b&X=y1", method: "GET", fields: header, peer: netip.MustParseAddr("10.1.2.3")}
 		if match(rules, &q) != &rules[0] {
 			t.Fatal("no match")
 		}

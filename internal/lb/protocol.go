@@ -100,12 +100,12 @@ var targetSuites = slices.Sorted(maps.Values(suites))
 
 // compatible says whether a request may go to targets of a version. Source: ALB user guide, target groups, protocol
 // version: HTTP/1.1 goes to HTTP1 only, gRPC not to HTTP1, and to GRPC nothing but POST.
-func compatible(r *http.Request, version string) bool {
+func compatible(a *request, version string) bool {
 	switch version {
 	case lbconfig.HTTP2:
-		return r.ProtoMajor == 2
+		return a.major == 2
 	case lbconfig.GRPC:
-		return r.ProtoMajor == 2 && r.Method == http.MethodPost
+		return a.major == 2 && a.method == http.MethodPost
 	}
-	return !isGRPC(r)
+	return !a.isGRPC()
 }

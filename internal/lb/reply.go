@@ -43,27 +43,43 @@ func page(status int) string {
 		status, reason, status, reason)
 }
 
-// reply answers in the balancer's own name.
-func reply(w http.ResponseWriter, status int, contentType, body string) {
-	h := w.Header()
+// ownAnswer is one that the balancer gives in its own name.
+type ownAnswer struct {
+	status      int
+	contentType string
+	body        string
+	location    string
+}
+
+// errorPage is the answer with the balancer's own page.
+func errorPage(status int) *ownAnswer {
+	return &ownAnswer{status: status, contentType: "text/html", body: page(status)}
+}
+
+// reply gives the answer by net/http.
+func (a *answer) reply(o *ownAnswer) {
+	h := a.Header()
 	h.Set("Server", "awselb/2.0")
-	if a, ok := w.(*answer); ok && a.x.grpc {
-		h.Set("Grpc-Status", strconv.Itoa(grpcStatus(status)))
+	if a.x.grpc {
+		h.Set("Grpc-Status", strconv.Itoa(grpcStatus(o.status)))
 	}
-	if body != "" {
-		h.Set("Content-Type", contentType)
+	if o.location != "" {
+		h.Set("Location", o.location)
+	}
+	if o.body != "" {
+		h.Set("Content-Type", o.contentType)
 	} else {
 		h["Content-Type"] = nil // else net/http guesses one
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(len(o.body)))
 	if h.Get("Connection") == "" {
 		h.Set("Connection", "keep-alive")
 	}
-	if a, ok := w.(*answer); ok && !a.x.conn.multiplexed() && reasons[status] != http.StatusText(status) {
-		a.x.conn.own.Store(int32(status))
+	if !a.x.conn.multiplexed() && reasons[o.status] != http.StatusText(o.status) {
+		a.x.conn.own.Store(int32(o.status))
 	}
-	w.WriteHeader(status)
-	io.WriteString(w, body)
+	a.WriteHeader(o.status)
+	io.WriteString(a, o.body)
 }
 
 // withReason puts AWS's reason phrase in the place of net/http's, which can't be told.
@@ -78,8 +94,6 @@ func withReason(p []byte, status int) []byte {
 	return append(head, p[proto+len(theirs):]...)
 }
 
-func replyPage(w http.ResponseWriter, status int) { reply(w, status, "text/html", page(status)) }
-
 // rawReply is an answer for a connection whose request net/http never handed over.
 func rawReply(status int) string {
 	body := page(status)
@@ -87,16 +101,17 @@ func rawReply(status int) string {
 		status, reasons[status], httpDate(), len(body), body)
 }
 
-func replyFixed(w http.ResponseWriter, f lbconfig.Fixed) {
+func fixedAnswer(f lbconfig.Fixed) *ownAnswer {
 	ct := f.ContentType
 	if ct == "" {
 		ct = "text/plain"
 	}
-	reply(w, f.Status, ct+"; charset=utf-8", f.Body)
+	return &ownAnswer{status: f.Status, contentType: ct + "; charset=utf-8", body: f.Body}
 }
 
-// replyRedirect fills in the template with the request's own parts. The port is always written.
-func replyRedirect(w http.ResponseWriter, host, url, scheme string, port uint16, d lbconfig.Redirect) (status int, location string) {
+// redirectAnswer fills in the template with the request's own parts. The port is always written. location is told in
+// logs even when it is too long for the answer.
+func redirectAnswer(host, url, scheme string, port uint16, d lbconfig.Redirect) (o *ownAnswer, location string) {
 	path, query, _ := strings.Cut(url, "?")
 	parts := strings.NewReplacer("#{protocol}", scheme, "#{host}", hostOnly(host), "#{port}", strconv.Itoa(int(port)),
 		"#{path}", strings.TrimPrefix(path, "/"), "#{query}", query)
@@ -111,12 +126,10 @@ func replyRedirect(w http.ResponseWriter, host, url, scheme string, port uint16,
 	if q := fill(d.Query, "#{query}"); q != "" {
 		to += "?" + q
 	}
-	status = d.Status
 	if len(to) > maxRedirect {
-		status = http.StatusInsufficientStorage
-	} else {
-		w.Header().Set("Location", to)
+		return errorPage(http.StatusInsufficientStorage), to
 	}
-	replyPage(w, status)
-	return status, to
+	o = errorPage(d.Status)
+	o.location = to
+	return o, to
 }

@@ -113,20 +113,9 @@ func TestProxy_RedirectVariables(t *testing.T) {
 		if c.d.Status == 0 {
 			c.d.Status = 301
 		}
-		w := &recorder{header: http.Header{}}
-		status, _ := replyRedirect(w, r.Host, (&arrival{}).url(r), "http", port, c.d)
-		if got := w.header.Get("Location"); got != c.want || fmt.Sprint(status, w.status) != c.code+" "+c.code {
-			t.Errorf("%+v of %q: %d %s, want %s %s", c.d, c.request, w.status, got, c.code, c.want)
+		o, _ := redirectAnswer(r.Host, (&arrival{}).url(r.RequestURI), "http", port, c.d)
+		if o.location != c.want || fmt.Sprint(o.status) != c.code {
+			t.Errorf("%+v of %q: %d %s, want %s %s", c.d, c.request, o.status, o.location, c.code, c.want)
 		}
 	}
 }
-
-type recorder struct {
-	header http.Header
-	status int
-	body   strings.Builder
-}
-
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.status = status }
-func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }

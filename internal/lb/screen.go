@@ -317,8 +317,8 @@ func (h *head) arrival(size int) *arrival {
 }
 
 // url is path and query as the client sent them, but for what would break a request line.
-func (a *arrival) url(r *http.Request) string {
-	t := r.RequestURI
+func (a *arrival) url(target string) string {
+	t := target
 	if a.target != "" {
 		t = escapeTarget(a.target, false)
 	}

@@ -33,7 +33,7 @@ func through(raw []byte, wrap func(io.Reader) io.Reader) (out []string) {
 		if err != nil {
 			return append(out, "broken body")
 		}
-		out = append(out, fmt.Sprintf("%s %s %q", r.Method, a.url(r), body))
+		out = append(out, fmt.Sprintf("%s %s %q", r.Method, a.url(r.RequestURI), body))
 		if a.upgrade {
 			return out
 		}

@@ -143,18 +143,13 @@ func groupHash(arn string) [16]byte {
 // Private
 
 // ticketOf is the first of the request's cookies, in the order of the names, that is one of ours and fresh.
-func (p *proxy) ticketOf(r *http.Request, about byte, now time.Time, d time.Duration, names ...string) (ticket, bool) {
+func (p *proxy) ticketOf(x *exchange, about byte, d time.Duration, names ...string) (t ticket, ok bool) {
 	for _, name := range names {
-		for _, line := range r.Header["Cookie"] {
-			for part := range strings.SplitSeq(line, ";") {
-				k, v, _ := strings.Cut(strings.TrimSpace(part), "=")
-				if k != name {
-					continue
-				}
-				if t, ok := p.jar.open(v); ok && t.about == about && t.fresh(now, d) {
-					return t, true
-				}
-			}
+		if x.request.cookie(name, func(v string) bool {
+			t, ok = p.jar.open(v)
+			return ok && t.about == about && t.fresh(x.started, d)
+		}) {
+			return t, true
 		}
 	}
 	return ticket{}, false
@@ -162,12 +157,12 @@ func (p *proxy) ticketOf(r *http.Request, about byte, now time.Time, d time.Dura
 
 // stuckGroup is the group that the client had from the action, nil when there is none. A group of weight 0 is left:
 // that is how one is taken out of service.
-func (p *proxy) stuckGroup(r *http.Request, x *exchange) *group {
+func (p *proxy) stuckGroup(x *exchange) *group {
 	a := &x.rule.act
 	if a.Sticky == 0 {
 		return nil
 	}
-	t, ok := p.ticketOf(r, aboutGroup, x.started, a.Sticky, groupCookieCORS, groupCookie)
+	t, ok := p.ticketOf(x, aboutGroup, a.Sticky, groupCookieCORS, groupCookie)
 	if !ok {
 		return nil
 	}
@@ -180,15 +175,15 @@ func (p *proxy) stuckGroup(r *http.Request, x *exchange) *group {
 }
 
 // claimStuck claims the target that the client had in the group, nil when there is none that gets requests.
-func (p *proxy) claimStuck(r *http.Request, x *exchange, g *group) *member {
+func (p *proxy) claimStuck(x *exchange, g *group) *member {
 	st := g.eligible.Load().sticky
 	var t ticket
 	switch st.Type {
 	case lbconfig.BalancerCookie:
-		t, _ = p.ticketOf(r, aboutTarget, x.started, st.Duration, targetCookieCORS, targetCookie)
+		t, _ = p.ticketOf(x, aboutTarget, st.Duration, targetCookieCORS, targetCookie)
 	case lbconfig.ApplicationCookie:
-		if hasCookie(r.Header, st.Cookie) {
-			t, _ = p.ticketOf(r, aboutTarget, x.started, st.Duration, appCookie)
+		if x.request.cookie(st.Cookie, func(string) bool { return true }) {
+			t, _ = p.ticketOf(x, aboutTarget, st.Duration, appCookie)
 		}
 	}
 	if t.about == 0 || t.group != g.hash {
@@ -198,52 +193,47 @@ func (p *proxy) claimStuck(r *http.Request, x *exchange, g *group) *member {
 	return g.claimAt(t.target)
 }
 
-// stick gives the client the cookies that bring it back.
-func (p *proxy) stick(x *exchange, resp *http.Response) {
+// cookies are the Set-Cookie values that bring the client back. answer is the target's.
+func (p *proxy) cookies(x *exchange, answer fields) (out []string) {
 	m := x.member.Load()
+	sticky := m.group.eligible.Load().sticky
+	if x.rule.act.Sticky == 0 && sticky.Type == "" {
+		return nil
+	}
 	now := time.Now()
 	if x.rule.act.Sticky > 0 {
 		v := p.jar.seal(ticket{about: aboutGroup, group: m.group.hash, issued: now})
-		setCookie(resp.Header, groupCookie, v, now, false)
-		setCookie(resp.Header, groupCookieCORS, v, now, true)
+		out = append(out, setCookie(groupCookie, v, now, false), setCookie(groupCookieCORS, v, now, true))
 	}
 	t := ticket{aboutTarget, m.group.hash, m.addr, now}
-	switch st := m.group.eligible.Load().sticky; st.Type {
+	switch sticky.Type {
 	case lbconfig.BalancerCookie:
 		v := p.jar.seal(t)
-		setCookie(resp.Header, targetCookie, v, now, false)
-		setCookie(resp.Header, targetCookieCORS, v, now, true)
+		out = append(out, setCookie(targetCookie, v, now, false), setCookie(targetCookieCORS, v, now, true))
 	case lbconfig.ApplicationCookie:
-		if x.session || setsCookie(resp.Header, st.Cookie) {
-			setCookie(resp.Header, appCookie, p.jar.seal(t), now, false)
+		if x.session || setsCookie(answer, sticky.Cookie) {
+			out = append(out, setCookie(appCookie, p.jar.seal(t), now, false))
 		}
 	}
+	return out
 }
 
-func setCookie(h http.Header, name, value string, now time.Time, cors bool) {
+func setCookie(name, value string, now time.Time, cors bool) string {
 	c := fmt.Sprintf("%s=%s; Expires=%s; Path=/", name, value, now.Add(cookieLife).UTC().Format(http.TimeFormat))
 	if cors {
 		c += "; SameSite=None; Secure"
 	}
-	h.Add("Set-Cookie", c)
+	return c
 }
 
-func hasCookie(h http.Header, name string) bool {
-	for _, line := range h["Cookie"] {
-		for part := range strings.SplitSeq(line, ";") {
-			if k, _, ok := strings.Cut(strings.TrimSpace(part), "="); ok && k == name {
-				return true
-			}
+func setsCookie(answer fields, name string) bool {
+	for i := 0; ; i++ {
+		line, ok := answer.value("Set-Cookie", i)
+		if !ok {
+			return false
 		}
-	}
-	return false
-}
-
-func setsCookie(h http.Header, name string) bool {
-	for _, line := range h["Set-Cookie"] {
 		if k, _, ok := strings.Cut(line, "="); ok && strings.TrimSpace(k) == name {
 			return true
 		}
 	}
-	return false
 }

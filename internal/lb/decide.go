@@ -1,0 +1,127 @@
+package lb
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/lotse-project/lotse/internal/lbconfig"
+)
+
+// Why a request gets no answer.
+var (
+	errGone        = errors.New("the listener has gone")
+	errNotAdmitted = errors.New("the client is not admitted")
+)
+
+// An engine reads a request, and then:
+//
+//	begin    it counts from now on
+//	decide   an answer of the balancer's own, or a target is claimed (x.member) and there is a way to it (x.up)
+//	         (the engine sends the request: see exchange's hostForTarget, setForwarded, url and trace)
+//	answeredBy, cookies   when the head of the target's answer is there
+//	failure  or, without one, what the client is told
+//	end      always
+//
+// begin notes that a request has come. The engine has set conn, request, arrival and cancel.
+func (p *proxy) begin(x *exchange) {
+	x.started, x.slot, x.grpc = time.Now(), p.trace.reserve(), x.request.isGRPC()
+	x.original = x.arrival.url(x.request.target)
+	x.url = x.original
+	x.close = p.retiring.Load() || x.conn.streams.worn()
+	x.sentBefore = x.conn.sent.Load()
+	x.conn.begin(x)
+}
+
+// end gives back what was claimed, counts and logs.
+func (p *proxy) end(x *exchange) {
+	x.finish()
+	p.logged(x)
+	x.conn.end(x)
+}
+
+// decide says what becomes of a request: listener, rule, action. Without an answer of the balancer's own, a target is
+// claimed. An error says why there is no answer at all.
+func (p *proxy) decide(x *exchange) (*ownAnswer, error) {
+	for {
+		t := p.table.Load()
+		if x.entry = t.ports[x.conn.key]; x.entry == nil {
+			return nil, errGone
+		}
+		if x.listener = x.entry.listenerFor(x.request.host); x.listener == nil && x.arrival.refuse != 0 {
+			return errorPage(x.arrival.refuse), nil
+		} else if x.listener == nil {
+			return &ownAnswer{status: http.StatusNotFound, contentType: "text/plain; charset=utf-8", body: "No load balancer answers to this host name.\n"}, nil
+		}
+		if x.entry.judge && !x.listener.admits(x.conn.peer) {
+			return nil, errNotAdmitted
+		}
+		b := x.listener.balancer
+		x.close = x.close || clock()-x.conn.born > b.Life() || x.arrival.verdict.closes(b.Routing.Desync)
+		if status := x.refusal(); status != 0 {
+			return errorPage(status), nil
+		}
+		q := newQuestion(&x.request, x.url, x.conn.peer)
+		x.rule = match(x.listener.rules, &q)
+		switch x.rule.act.Type {
+		case lbconfig.FixedResponse:
+			return fixedAnswer(x.rule.act.Fixed), nil
+		case lbconfig.RedirectTo:
+			o, location := redirectAnswer(x.request.host, x.url, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
+			x.location = location
+			return o, nil
+		}
+		if !x.rewrite() {
+			return errorPage(http.StatusInternalServerError), nil
+		}
+		if p.claim(x) {
+			x.trace = traceID(first(x.request.fields, "X-Amzn-Trace-Id"), x.started)
+			return nil, nil
+		}
+		if x.mismatch {
+			return errorPage(statusIncompatible), nil
+		}
+		if p.table.Load() == t { // else the group may have gone with the snapshot it came from
+			return errorPage(http.StatusServiceUnavailable), nil
+		}
+	}
+}
+
+// answeredBy notes the status of the target's answer, of which nothing has gone to the client yet.
+func (x *exchange) answeredBy(status int) {
+	x.answeredAt = time.Now()
+	x.answered, x.status = status, status
+	x.record(0)
+}
+
+// Private
+
+// claim chooses a group and a target and counts the request in there.
+func (p *proxy) claim(x *exchange) bool {
+	g := p.stuckGroup(x)
+	if g == nil {
+		g = x.rule.act.forward.pick()
+	}
+	if g == nil {
+		return false
+	}
+	if x.mismatch = !compatible(&x.request, g.eligible.Load().version); x.mismatch {
+		return false
+	}
+	m := p.claimStuck(x, g)
+	if m == nil {
+		m = g.claim()
+	}
+	if m == nil {
+		return false
+	}
+	if x.up = m.upstream(x.listener.balancer.ARN); x.up == nil { // the balancer has just lost the group
+		m.release()
+		return false
+	}
+	x.member.Store(m)
+	if m.cut.Load() {
+		x.conn.abort(x, errDrainEnd)
+	}
+	return true
+}
