@@ -35,7 +35,9 @@ func (l *lab) launch(t testing.TB, spec runtime.TaskSpec) int {
 func waitExec(t testing.TB, pid int) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == "/program" {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // empty until the program has been loaded
+		if err == nil && exe == "/program" && len(args) > 0 {
 			return
 		}
 	}

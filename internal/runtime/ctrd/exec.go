@@ -42,6 +42,9 @@ func (e *Engine) Exec(ctx context.Context, taskID, name string, cmd runtime.Comm
 		r, err = e.exec(ctx, taskID, entry.ID, cmd)
 	}
 	if err != nil {
+		if ctx.Err() != nil { // the reason, rather than what the call says that it broke off
+			err = context.Cause(ctx)
+		}
 		return r, fmt.Errorf("run a command in container %s of task %s: %w", name, taskID, err)
 	}
 	return r, nil
@@ -82,24 +85,21 @@ func (e *Engine) exec(ctx context.Context, taskID, id string, cmd runtime.Comman
 	defer func() { out.close(e.endExec(ctx, c, id)) }() // the output is taken to the end: the shim waits for that
 	request := &tasks.ExecProcessRequest{ContainerID: id, ExecID: execID, Stdout: out.fifos.Stdout, Stderr: out.fifos.Stderr, Spec: process}
 	if _, err := c.TaskService().Exec(ctx, request); err != nil {
-		return none, cause(ctx, errgrpc.ToNative(err))
+		return none, errgrpc.ToNative(err)
 	}
 	if _, err := c.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
 		return none, e.notExecuted(ctx, c, id, errgrpc.ToNative(err))
 	}
 	w, err := c.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
 	if err != nil {
-		return none, cause(ctx, errgrpc.ToNative(err))
+		return none, errgrpc.ToNative(err)
 	}
 	return runtime.Result{ExitCode: int(w.ExitStatus), Output: out.bytes()}, nil
 }
 
-// notExecuted tells why a command did not begin: its context has ended, its container has, or runc couldn't, because there is
-// no such program, no memory left, or the like.
+// notExecuted tells why a command did not begin: its container has ended, or runc couldn't, because there is no such program,
+// no memory left, or the like.
 func (e *Engine) notExecuted(ctx context.Context, c *client.Client, id string, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	if !strings.Contains(err.Error(), "OCI runtime exec failed") {
 		return err
 	}
@@ -107,14 +107,6 @@ func (e *Engine) notExecuted(ctx context.Context, c *client.Client, id string, e
 		return fmt.Errorf("it has ended: %w: %w", runtime.ErrNotFound, err)
 	}
 	return fmt.Errorf("%w: %w", runtime.ErrUnrunnable, err)
-}
-
-// cause prefers the reason why ctx ended to what the call that it broke off says.
-func cause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
 
 // execOutput makes the pipes for a command's output. Those that are there already tell of a command whose server was
