@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/lotse-project/lotse/internal/awslogs"
+	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
@@ -144,7 +145,7 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 	where := fmt.Sprintf("container '%s'", *c.Name)
 	if err := onlyMembers(where, c, append(lifeMembers, "Name", "Image", "Cpu", "Memory", "PortMappings", "Essential", "Command", "EntryPoint",
 		"Environment", "Secrets", "User", "WorkingDirectory", "ReadonlyRootFilesystem", "LogConfiguration",
-		"VersionConsistency", "MemoryReservation", "Ulimits", "LinuxParameters", "MountPoints", "VolumesFrom", "SystemControls", "DockerLabels")...); err != nil {
+		"VersionConsistency", "MemoryReservation", "Ulimits", "LinuxParameters", "MountPoints", "VolumesFrom", "SystemControls", "DockerLabels", "EnvironmentFiles")...); err != nil {
 		return c, err
 	}
 	if err := resources(c, taskMemory); err != nil {
@@ -160,6 +161,12 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 		if !envNameRE.MatchString(aws.ToString(e.Name)) {
 			return c, client("Invalid setting for container '%s'. Environment names are not empty and hold no '='.", *c.Name)
 		}
+	}
+	if err := environmentFiles(c.EnvironmentFiles, client); err != nil {
+		return c, err
+	}
+	if len(c.EnvironmentFiles) > 0 && aws.ToString(in.ExecutionRoleArn) == "" {
+		return c, client("When you are specifying environment files, you must also specify a value for 'executionRoleArn'")
 	}
 	if err := secrets(c, in); err != nil {
 		return c, err
@@ -190,6 +197,21 @@ func containerDefinition(c types.ContainerDefinition, in *ecs.RegisterTaskDefini
 		c.SystemControls = []types.SystemControl{}
 	}
 	return c, nil
+}
+
+var envFileRE = lazyregexp.New(`^arn:aws[a-z-]*:s3:::[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*\.env$`)
+
+// environmentFiles checks where variables come from. Source: API reference, EnvironmentFile; DG use-environment-file.
+func environmentFiles(files []types.EnvironmentFile, refuse func(string, ...any) *awswire.Error) error {
+	if len(files) > 10 {
+		return refuse("A container has at most 10 environment files.")
+	}
+	for _, f := range files {
+		if f.Type != types.EnvironmentFileTypeS3 || !envFileRE.MatchString(aws.ToString(f.Value)) {
+			return refuse("Invalid environment file '%s' of type '%s': the type is s3, the value arn:aws:s3:::BUCKET/KEY.env.", aws.ToString(f.Value), f.Type)
+		}
+	}
+	return nil
 }
 
 // secrets accepts values that the task fetches at its start. Source: DG specifying-sensitive-data.

@@ -302,7 +302,7 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 			return err
 		}
 		for _, co := range ov.ContainerOverrides {
-			if err := onlyMembers("a container override", co, "Name", "Command", "Environment", "Cpu", "Memory"); err != nil {
+			if err := onlyMembers("a container override", co, "Name", "Command", "Environment", "EnvironmentFiles", "Cpu", "Memory", "MemoryReservation"); err != nil {
 				return err
 			}
 			if container(def, aws.ToString(co.Name)) == nil {
@@ -312,6 +312,12 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 				if !envNameRE.MatchString(aws.ToString(e.Name)) {
 					return invalid("Environment names in overrides are not empty and hold no '='.")
 				}
+			}
+			if err := environmentFiles(co.EnvironmentFiles, invalid); err != nil {
+				return err
+			}
+			if r := co.MemoryReservation; r != nil && *r < 6 {
+				return invalid("Overrides of container %s: memoryReservation is at least 6 MiB.", aws.ToString(co.Name))
 			}
 			if co.Memory != nil && *co.Memory < 6 || co.Cpu != nil && *co.Cpu < 0 {
 				return invalid("Overrides of container %s: memory is at least 6 MiB, cpu not negative.", aws.ToString(co.Name))

@@ -153,7 +153,10 @@ func TestRegister_Refuses(t *testing.T) {
 		"host path": {func(in *in) {
 			in.Volumes = []types.Volume{{Name: aws.String("v"), Host: &types.HostVolumeProperties{SourcePath: aws.String("/etc")}}}
 		}, "host.sourcePath: should not be set for volumes in Fargate."},
-		"pid mode":           {func(in *in) { in.PidMode = types.PidModeHost }, "Fargate only supports pid mode ‘task’."},
+		"pid mode": {func(in *in) { in.PidMode = types.PidModeHost }, "Fargate only supports pid mode ‘task’."},
+		"environment file": {first(func(c *types.ContainerDefinition) {
+			c.EnvironmentFiles = []types.EnvironmentFile{{Type: "s3", Value: aws.String("arn:aws:s3:::bucket/key.txt")}}
+		}), "Invalid environment file 'arn:aws:s3:::bucket/key.txt' of type 's3': the type is s3, the value arn:aws:s3:::BUCKET/KEY.env."},
 		"too little storage": {func(in *in) { in.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 20} }, "Invalid ephemeralStorage.sizeInGiB '20': the size is 21 to 200 GiB."},
 		"too much storage":   {func(in *in) { in.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: 201} }, "Invalid ephemeralStorage.sizeInGiB '201': the size is 21 to 200 GiB."},
 		"volume twice":       {func(in *in) { in.Volumes = []types.Volume{{Name: aws.String("v")}, {Name: aws.String("v")}} }, "Volume names must be unique: 'v'."},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -94,6 +95,11 @@ func (c *Controller) container(ctx context.Context, l life, d ecstypes.Container
 	resources(&cs, d)
 	cs.Mounts = mounts(l.definition.ContainerDefinitions, d)
 	env := c.environment(l, *d.Name)
+	files, err := c.environmentFiles(l, d)
+	if err != nil {
+		return cs, "", err
+	}
+	maps.Copy(env, files)
 	for _, e := range d.Environment {
 		env[aws.ToString(e.Name)] = aws.ToString(e.Value)
 	}
@@ -120,6 +126,9 @@ func (c *Controller) container(ctx context.Context, l life, d ecstypes.Container
 		}
 		if o.Memory != nil {
 			cs.Memory = int64(*o.Memory) << 20
+		}
+		if o.MemoryReservation != nil {
+			cs.MemoryReservation = int64(*o.MemoryReservation) << 20
 		}
 		for _, e := range o.Environment {
 			env[aws.ToString(e.Name)] = aws.ToString(e.Value)

@@ -41,6 +41,8 @@ type Options struct {
 	// Secret finds what a container's secret refers to: a parameter or a secret of the account. A
 	// *state.InitializationError is why the task can't have it.
 	Secret func(ctx context.Context, sc arn.Scope, valueFrom string) (string, error)
+	// Buckets is the directory that takes S3's place: the object KEY of the bucket NAME is the file NAME/KEY in it.
+	Buckets string
 	// PublicAddress claims an address for a task with assignPublicIp.
 	PublicAddress func(tx *store.WriteTx, sc arn.Scope, eni string) (string, error)
 	// Endpoints are the variables that tell SDKs where services are, such as AWS_ENDPOINT_URL_ECS:
