@@ -14,8 +14,11 @@ var lifeMembers = []string{"DependsOn", "HealthCheck", "RestartPolicy", "StartTi
 // life checks how a container starts, is looked after, and ends.
 func life(c *types.ContainerDefinition) error {
 	where := fmt.Sprintf("container '%s'", *c.Name)
-	if t := c.StopTimeout; t != nil && (*t < 0 || *t > 120) { // Source: refusals as published by users of Fargate
+	if t := c.StopTimeout; t != nil && *t > 120 { // Source: refusals as published by users of Fargate
 		return client("Tasks using the Fargate launch type must have a container stop timeout of less than 120 seconds.")
+	}
+	if t := c.StopTimeout; t != nil && *t < 2 { // Source: API Reference, ContainerDefinition: 2 to 120
+		return client("Invalid setting for %s. On Fargate 'stopTimeout' is between 2 and 120 seconds.", where)
 	}
 	if t := c.StartTimeout; t != nil && (*t < 2 || *t > 120) { // Source: API Reference, ContainerDefinition: 2 to 120
 		return client("Invalid setting for %s. On Fargate 'startTimeout' is between 2 and 120 seconds.", where)

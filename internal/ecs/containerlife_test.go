@@ -54,6 +54,7 @@ func TestRegister_RefusesLives(t *testing.T) {
 		want    string
 	}{
 		"stopTimeout":         {[]change{app(func(c *types.ContainerDefinition) { c.StopTimeout = aws.Int32(121) })}, "Tasks using the Fargate launch type must have a container stop timeout of less than 120 seconds."},
+		"no stopTimeout":      {[]change{app(func(c *types.ContainerDefinition) { c.StopTimeout = aws.Int32(1) })}, "Invalid setting for container 'app'. On Fargate 'stopTimeout' is between 2 and 120 seconds."},
 		"startTimeout":        {[]change{app(func(c *types.ContainerDefinition) { c.StartTimeout = aws.Int32(1) })}, "Invalid setting for container 'app'. On Fargate 'startTimeout' is between 2 and 120 seconds."},
 		"no command":          {[]change{check(func(h *types.HealthCheck) { h.Command = nil })}, command},
 		"only CMD":            {[]change{check(func(h *types.HealthCheck) { h.Command = []string{"CMD"} })}, command},

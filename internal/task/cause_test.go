@@ -1,10 +1,12 @@
 package task
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -111,7 +113,7 @@ func like(s, pattern string) bool {
 	return s == pattern || any && strings.HasPrefix(s, before) && strings.HasSuffix(s, after) && len(s) >= len(before)+len(after)
 }
 
-// The states come in AWS's order and none is left out, whoever looks after each write.
+// The states come in AWS's order and none is left out, whoever looks after each write; a task that RUNS is a target.
 func TestStates(t *testing.T) {
 	b := newBench(t)
 	group := newGroup(t, b.db)
@@ -132,6 +134,9 @@ func TestStates(t *testing.T) {
 		if s := b.status().LastStatus; s != "" && s != seen[len(seen)-1] {
 			seen = append(seen, s)
 		}
+		if st := b.status(); st.LastStatus == "RUNNING" && (len(st.Targets) == 0 || st.StartedAt.IsZero()) {
+			t.Errorf("RUNNING, with targets %v, since %v", st.Targets, st.StartedAt)
+		}
 	}
 	b.until("RUNNING")
 	b.stopTask("enough")
@@ -148,5 +153,27 @@ func TestStates(t *testing.T) {
 	b.until("STOPPED")
 	if got, want := strings.Join(seen, " "), "PROVISIONING PENDING ACTIVATING RUNNING DEACTIVATING STOPPING DEPROVISIONING STOPPED"; got != want {
 		t.Errorf("states: %s\nwant    %s", got, want)
+	}
+}
+
+// An engine that doesn't get a container made or started ends the task, and no worker waits for it any longer.
+func TestTooSlow(t *testing.T) {
+	for op, want := range map[string]string{
+		"Create": "ContainerRuntimeTimeoutError: Could not transition to created; timed out after waiting 1ms",
+		"Start":  "ContainerRuntimeTimeoutError: Could not transition to running; timed out after waiting 1ms",
+	} {
+		b := newBench(t)
+		b.c.createWithin, b.c.startWithin = time.Millisecond, time.Millisecond
+		b.engine.Fault = func(what, _ string) error {
+			if what != op {
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond)
+			return errors.New("cancelled")
+		}
+		st := b.until("STOPPED")
+		if st.Stop.Code != "TaskFailedToStart" || st.Stop.Reason != want || st.Containers[0].Reason != want {
+			t.Errorf("%s: %s: %s; container: %s", op, st.Stop.Code, st.Stop.Reason, st.Containers[0].Reason)
+		}
 	}
 }

@@ -16,6 +16,10 @@ import (
 // maxHealthOutput is how much of a check's output is kept, in bytes: as much as a container's reason may have.
 const maxHealthOutput = 1024
 
+// maxChecks is how many commands run at once, of all containers' checks: on two processors so many begin in less than the
+// shortest timeout, 2 s. The others wait; that counts for no timeout.
+const maxChecks = 16
+
 // A verdict is what the checks of a container say now.
 type verdict struct {
 	run      int // ContainerState.Restarts of the run that was checked
@@ -30,6 +34,7 @@ type checks struct {
 	exec   func(ctx context.Context, taskID, container string, c runtime.Command) (runtime.Result, error)
 	strict bool
 	news   func(key string) // a verdict of the task has changed
+	slots  chan struct{}    // one is taken by each command that runs
 
 	mu   sync.Mutex
 	of   map[string]map[string]*check // task key → container
@@ -165,8 +170,14 @@ func (cs *checks) run(ctx context.Context, key, taskID, name string, c *check, p
 			return
 		case <-time.After(p.delay):
 		}
+		select {
+		case <-ctx.Done():
+			return
+		case cs.slots <- struct{}{}:
+		}
 		begun := time.Now()
 		exitCode, output, err := cs.once(ctx, taskID, name, r)
+		<-cs.slots
 		if ctx.Err() != nil {
 			return
 		}

@@ -30,7 +30,12 @@ func (c *Controller) create(ctx context.Context, l life) (time.Duration, error) 
 	if err != nil {
 		return 0, err
 	}
-	err = c.o.Engine.Create(ctx, spec)
+	within, cancel := context.WithTimeout(ctx, c.createWithin)
+	defer cancel()
+	err = c.o.Engine.Create(within, spec)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return 0, c.fail(ctx, l, "", tooSlow("created", c.createWithin))
+	}
 	if errors.Is(err, runtime.ErrNoImage) {
 		return 0, c.fail(ctx, l, "", "CannotPullContainerError: "+err.Error())
 	}

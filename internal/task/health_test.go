@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -222,5 +223,38 @@ func TestTaskHealth(t *testing.T) {
 		if got := (state.TaskStatus{Containers: test.containers}).Health(); got != test.want {
 			t.Errorf("Health(%+v) = %q, want %q", test.containers, got, test.want)
 		}
+	}
+}
+
+// Commands of more checks than may run at once wait for one another; whoever ends its checks doesn't wait.
+func TestChecks_atMost(t *testing.T) {
+	var running, most atomic.Int32
+	began, end := make(chan struct{}, 10), make(chan struct{})
+	cs := &checks{slots: make(chan struct{}, 3), news: func(string) {}, exec: func(context.Context, string, string, runtime.Command) (runtime.Result, error) {
+		most.Store(max(most.Load(), running.Add(1)))
+		began <- struct{}{}
+		<-end
+		running.Add(-1)
+		return runtime.Result{}, nil
+	}}
+	r := checkRule{interval: time.Hour, timeout: time.Hour, retries: 3}
+	for i := range 10 {
+		cs.mu.Lock()
+		cs.beginLocked(t.Context(), life{key: fmt.Sprint(i)}, state.ContainerStatus{Name: "app", Health: state.ContainerHealth{Status: state.Healthy}}, r)
+		cs.mu.Unlock()
+	}
+	for range 3 {
+		<-began
+	}
+	cs.mu.Lock()
+	cs.endLocked("9", "app") // whether or not it waits
+	cs.mu.Unlock()
+	close(end)
+	for range 6 {
+		<-began
+	}
+	cs.end()
+	if n := most.Load(); n != 3 {
+		t.Errorf("%d commands at once, want 3", n)
 	}
 }

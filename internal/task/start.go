@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,7 +21,15 @@ const orderPoll = 5 * time.Second
 // a container that got SIGTERM seemed most apt to it.
 const neverStarted = 143
 
-// start lets the containers run, each when its dependencies are met. The task is RUNNING when none is left to start.
+// startWithin and createWithin are how long the engine may take over one container's start, and over making all of a task.
+// Source: Knowledge Center, ecs-fargate-docker-timeout-error: 3 minutes; ECS agent: 4 minutes.
+const (
+	startWithin  = 3 * time.Minute
+	createWithin = 4 * time.Minute
+)
+
+// start lets the containers run, each when its dependencies are met. When none is left to start, the task is RUNNING, or
+// stays ACTIVATING until it is a target.
 func (c *Controller) start(ctx context.Context, l life) (time.Duration, error) {
 	b := begin(l.definition.ContainerDefinitions, l.status.Containers, time.Now())
 	if len(b.start) > 0 {
@@ -35,16 +44,29 @@ func (c *Controller) start(ctx context.Context, l life) (time.Duration, error) {
 		}
 	}
 	return 0, c.save(ctx, l, "start", func(tx *store.WriteTx, st *state.TaskStatus) error {
-		st.LastStatus, st.StartedAt = "RUNNING", tx.Now()
+		if len(l.task.LoadBalancers) == 0 {
+			st.LastStatus, st.StartedAt = "RUNNING", tx.Now()
+		}
 		return nil
 	})
 }
 
 // Private
 
+// tooSlow is why a task ends whose engine didn't get something done in time. Source: DG stopped-task-error-codes.
+func tooSlow(transition string, within time.Duration) string {
+	return fmt.Sprintf("ContainerRuntimeTimeoutError: Could not transition to %s; timed out after waiting %s", transition, within)
+}
+
 func (c *Controller) startSome(ctx context.Context, l life, names []string) error {
 	for _, name := range names {
-		err := c.o.Engine.StartContainer(ctx, l.task.ID, name)
+		within, cancel := context.WithTimeout(ctx, c.startWithin)
+		err := c.o.Engine.StartContainer(within, l.task.ID, name)
+		late := err != nil && within.Err() != nil && ctx.Err() == nil
+		cancel()
+		if late {
+			return c.fail(ctx, l, name, tooSlow("running", c.startWithin))
+		}
 		if errors.Is(err, runtime.ErrUnrunnable) {
 			return c.fail(ctx, l, name, "CannotStartContainerError: "+err.Error())
 		}

@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -37,7 +38,7 @@ func (c *Controller) stop(ctx context.Context, l life) (time.Duration, error) {
 		if st.StoppingAt.IsZero() {
 			st.StoppingAt = tx.Now()
 		}
-		if !st.StartedAt.IsZero() {
+		if slices.ContainsFunc(st.Containers, func(cs state.ContainerStatus) bool { return !cs.StartedAt.IsZero() }) {
 			st.ExecutionStoppedAt = tx.Now()
 		}
 		return nil

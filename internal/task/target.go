@@ -12,7 +12,8 @@ import (
 // drainPoll is how often a drain is looked at besides the hints, which may be lost.
 const drainPoll = time.Second
 
-// register makes the task a target of its service's target groups.
+// register makes the task a target of its service's target groups. One that has any is RUNNING with that. Source: DG
+// task-lifecycle: the registration is a part of ACTIVATING.
 func (c *Controller) register(ctx context.Context, l life) (time.Duration, error) {
 	return 0, c.save(ctx, l, "register", func(tx *store.WriteTx, st *state.TaskStatus) error {
 		for _, lb := range l.task.LoadBalancers {
@@ -24,6 +25,9 @@ func (c *Controller) register(ctx context.Context, l life) (time.Duration, error
 				return err
 			}
 			st.Targets = append(st.Targets, key)
+		}
+		if len(l.task.LoadBalancers) > 0 {
+			st.LastStatus, st.StartedAt = "RUNNING", tx.Now()
 		}
 		return nil
 	})

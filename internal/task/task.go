@@ -67,6 +67,8 @@ type Controller struct {
 	loop   *reconcile.Loop
 	checks *checks
 
+	startWithin, createWithin time.Duration
+
 	mu   sync.Mutex
 	keys map[string]string // task id → key, of tasks that are not STOPPED
 }
@@ -79,9 +81,9 @@ func New(o Options) *Controller {
 	if o.Fault == nil {
 		o.Fault = func(string) {}
 	}
-	c := &Controller{o: o, keys: map[string]string{}}
+	c := &Controller{o: o, keys: map[string]string{}, startWithin: startWithin, createWithin: createWithin}
 	c.loop = reconcile.NewLoop("task", c, reconcile.Options{Workers: 8, Log: o.Log})
-	c.checks = &checks{exec: o.Engine.Exec, strict: o.StrictTiming, news: c.loop.Add}
+	c.checks = &checks{exec: o.Engine.Exec, strict: o.StrictTiming, news: c.loop.Add, slots: make(chan struct{}, maxChecks)}
 	return c
 }
 
