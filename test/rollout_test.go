@@ -2,15 +2,20 @@ package test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	_ "modernc.org/sqlite"
 
 	"github.com/lotse-project/lotse/test/load"
 	"github.com/lotse-project/lotse/test/server"
@@ -79,7 +84,7 @@ func TestUpdatesLeaveNothing(t *testing.T) {
 	write(t, dir, "lotse.yml", "count: 4\nimage: {port: 8080}\n")
 	lotse(t, s, "up", dir, "--image", image[0])
 	lotse(t, s, "deploy", dir, "--image", image[1]) // what is made once is there then
-	before := left(t, s)
+	before, rows := left(t, s), records(t, s)
 
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan load.Summary, 1)
@@ -88,9 +93,14 @@ func TestUpdatesLeaveNothing(t *testing.T) {
 		done <- sum
 	}()
 	updates := soak(5, 50)
+	var warm, hot map[string]float64
 	for i := range updates {
 		lotse(t, s, "deploy", dir, "--image", image[i%2])
+		if i == updates/5 {
+			warm = memory(t, s) // buffers and caches are as large as this load wants them
+		}
 	}
+	hot = memory(t, s)
 	stop()
 	sum := <-done
 	t.Logf("%d updates, %d requests, %d failed, p99 %s, longest %s", updates, sum.Sent, sum.Failed, sum.P99, sum.Max)
@@ -112,6 +122,15 @@ func TestUpdatesLeaveNothing(t *testing.T) {
 		t.Logf("after:  %v", after)
 		return nil
 	})
+	t.Logf("memory in MB after %d updates: %v, after %d: %v", updates/5+1, warm, updates, hot)
+	for what, mb := range hot {
+		if mb > 1.5*warm[what]+16 { // a collector's heap is up to twice what lives
+			t.Errorf("%s: %.0f MB after %d updates, %.0f MB after %d", what, warm[what], updates/5+1, mb, updates)
+		}
+	}
+	if d := cmp.Diff(rows, records(t, s)); d != "" {
+		t.Errorf("records, before and after: %s", d)
+	}
 	if log := lotse(t, s, "history", "hello"); strings.Count(log, " START ") != 4*(updates+2) || !strings.Contains(log, "deployment completed.") {
 		t.Errorf("%d starts in the history, want %d", strings.Count(log, " START "), 4*(updates+2))
 	}
@@ -136,24 +155,83 @@ func left(t *testing.T, s *server.Server) map[string]int {
 		t.Fatal(err)
 	}
 	n["mounts"] = strings.Count(string(mounts), s.Dir) + strings.Count(string(mounts), "/run/lotse/"+id)
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n["shims"] = 0
-	for _, p := range processes {
+	for _, p := range lines {
 		if b, err := os.ReadFile(p); err == nil && strings.Contains(string(b), "containerd-shim") && strings.Contains(string(b), id) {
 			n["shims"]++
 		}
 	}
+	for what, p := range processes(t, s) {
+		names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p))
+		count("files of "+what, names, err)
+	}
+	return n
+}
+
+// history are the kinds of records that updates add to, for the time that history is kept: revisions, deployments and
+// tasks that are over, what they did, and their log streams.
+var history = []string{"ecs.task-definition", "ecs.deployment", "ecs.deployment.status", "ecs.action", "ecs.task", "ecs.task.status", "logs.stream"}
+
+// records counts a server's records by kind, but for history.
+func records(t *testing.T, s *server.Server) map[string]int {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Dir, "lotse.db")+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), "SELECT kind, count(*) FROM record GROUP BY kind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	n := map[string]int{}
+	for rows.Next() {
+		var kind string
+		var count int
+		if err := rows.Scan(&kind, &count); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(history, kind) {
+			n[kind] = count
+		}
+	}
+	if err := rows.Err(); err != nil || len(n) == 0 {
+		t.Fatalf("%d kinds of records: %v", len(n), err)
+	}
+	return n
+}
+
+// memory is the resident memory of a server's processes, in MB (10⁶ bytes).
+func memory(t *testing.T, s *server.Server) map[string]float64 {
+	t.Helper()
+	m := map[string]float64{}
+	for what, p := range processes(t, s) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(b), "RssAnon:")
+		var kib float64
+		if _, err := fmt.Sscanf(after, "%f kB", &kib); err != nil {
+			t.Fatalf("memory of %s: %v", what, err)
+		}
+		m[what] = kib * 1024 / 1e6
+	}
+	return m
+}
+
+// processes are the IDs of those of a server's processes that live as long as it does.
+func processes(t *testing.T, s *server.Server) map[string]int {
+	t.Helper()
 	var running struct{ PID int }
 	b, err := os.ReadFile(filepath.Join(s.Dir, "server.json"))
 	if err != nil || json.Unmarshal(b, &running) != nil {
 		t.Fatal("server.json can't be read")
 	}
-	for what, p := range map[string]int{"server": running.PID, "containerd": pid(t, s, "containerd"), "balancer": pid(t, s, "lb-worker"), "names": pid(t, s, "net")} {
-		names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p))
-		count("files of "+what, names, err)
-	}
-	return n
+	return map[string]int{"server": running.PID, "containerd": pid(t, s, "containerd"), "balancer": pid(t, s, "lb-worker"), "names": pid(t, s, "net")}
 }
