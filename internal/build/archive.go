@@ -2,6 +2,7 @@ package build
 
 import (
 	"archive/tar"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,16 +32,32 @@ func fromArchive(r Result, file string) (Result, error) {
 	if len(index.Manifests) != 1 {
 		return r, fmt.Errorf("%s holds %d images, not one", file, len(index.Manifests))
 	}
-	var manifest ocispec.Manifest
-	if err := json.Unmarshal(small[blobPath(index.Manifests[0].Digest)], &manifest); err != nil {
-		return r, fmt.Errorf("%s: manifest: %w", file, err)
+	at := index.Manifests[0]
+	r.Digest = at.Digest.String()
+	var image ocispec.Descriptor
+	for image.Digest == "" {
+		var m struct {
+			Config    ocispec.Descriptor
+			Manifests []ocispec.Descriptor
+		}
+		if err := json.Unmarshal(small[blobPath(at.Digest)], &m); err != nil {
+			return r, fmt.Errorf("%s: manifest: %w", file, err)
+		}
+		if m.Config.Digest == "" && len(m.Manifests) == 0 {
+			return r, fmt.Errorf("%s: manifest %s names neither a config nor images", file, at.Digest)
+		}
+		image = m.Config
+		if len(m.Manifests) > 0 {
+			at = m.Manifests[0] // the first platform's; attestations are the last
+		}
 	}
-	config, ok := small[blobPath(manifest.Config.Digest)]
+	config, ok := small[blobPath(image.Digest)]
 	if !ok {
 		return r, fmt.Errorf("%s: its image has no config", file)
 	}
-	r.Digest, r.Archive = index.Manifests[0].Digest.String(), file
-	r.Platform, r.Config, err = parseConfig(config)
+	r.Archive = file
+	platform, info, err := parseConfig(config)
+	r.Platform, r.Config = cmp.Or(r.Platform, platform), info
 	return r, err
 }
 

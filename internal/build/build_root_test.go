@@ -45,7 +45,7 @@ func (l *lab) scratch(ctx context.Context, t *testing.T) {
 		"hello":         "hello",
 		"secret":        "secret",
 	})
-	o := Options{Context: dir, Args: map[string]string{"V": "1"}, Name: "localhost:4566/shop:1"}
+	o := Options{Context: dir, Args: map[string]string{"V": "1"}, Names: []string{"localhost:4566/shop:1"}}
 	var last Progress
 	o.Progress = func(p Progress) { last = p }
 	first, err := l.client(t).Build(ctx, o)
@@ -75,7 +75,7 @@ func (l *lab) scratch(ctx context.Context, t *testing.T) {
 	if !strings.HasPrefix(first.Platform, "linux/") {
 		t.Errorf("platform %q", first.Platform)
 	}
-	if len(l.built) != 2 || l.built[0].Digest != first.Digest || l.built[0].Name != o.Name || !strings.HasPrefix(l.built[0].Record, recordPrefix) {
+	if len(l.built) != 2 || l.built[0].Digest != first.Digest || l.built[0].Name != o.Names[0] || !strings.HasPrefix(l.built[0].Record, recordPrefix) {
 		t.Errorf("built = %+v", l.built)
 	}
 }
@@ -113,7 +113,7 @@ func main() { for i := range 30 { fmt.Println("line", i) }; fmt.Print("no newlin
 	if !errors.As(err, &e) {
 		t.Fatalf("Build() = %v, want a *build.Error", err)
 	}
-	if e.ExitCode != 7 || e.Line != 3 || e.File != "Dockerfile" || !strings.Contains(e.Source, `RUN ["/probe"]`) || !strings.Contains(e.Step, "RUN") {
+	if e.ExitCode != 7 || e.Line != 3 || e.File != "Dockerfile" || !strings.Contains(e.Excerpt, `   3 | >>> RUN ["/probe"]`) || !strings.Contains(e.Step, "RUN") {
 		t.Errorf("error = %+v", e)
 	}
 	if n := len(e.Log); n < errorLines || e.Log[n-1] != "no newline" || e.Log[n-2] != "line 29" {

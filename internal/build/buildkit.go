@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -11,13 +12,12 @@ import (
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	"github.com/moby/buildkit/session"
-	"github.com/tonistiigi/fsutil"
+	"github.com/moby/buildkit/session/upload/uploadprovider"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -85,56 +85,87 @@ func (b *buildkit) build(ctx context.Context, o Options, s *source) (Result, err
 }
 
 func (b *buildkit) solveOpt(o Options, s *source) (bkclient.SolveOpt, error) {
-	context, err := fsutil.NewFS(s.context)
+	mounts, filename, err := s.mounts()
 	if err != nil {
 		return bkclient.SolveOpt{}, err
 	}
-	dockerfile, err := fsutil.NewFS(filepath.Dir(s.dockerfile))
+	attached, err := attachments(o)
 	if err != nil {
 		return bkclient.SolveOpt{}, err
 	}
 	opt := bkclient.SolveOpt{
 		Frontend:      frontend,
-		FrontendAttrs: frontendAttrs(o, filepath.Base(s.dockerfile)),
-		LocalMounts:   map[string]fsutil.FS{"context": context, "dockerfile": dockerfile},
+		FrontendAttrs: frontendAttrs(o, filename),
+		LocalMounts:   mounts,
 		SharedKey:     sharedKey(s.context), // files that were sent before needn't be sent again
-		Session:       []session.Attachable{&logins{auth: o.Auth}},
+		Session:       attached,
+		CacheImports:  caches(o.CacheFrom),
+		CacheExports:  caches(o.CacheTo),
 	}
-	if b.tunnel != nil {
-		opt.Exports = []bkclient.ExportEntry{{Type: bkclient.ExporterImage, Attrs: exportAttrs(o.Name)}}
-		return opt, nil
+	switch {
+	case s.upload != nil:
+		up := uploadprovider.New()
+		opt.FrontendAttrs["context"] = up.Add(io.NopCloser(s.upload))
+		opt.Session = append(opt.Session, up)
+	case s.remote != "":
+		opt.FrontendAttrs["context"] = s.remote
+		if s.text != nil {
+			opt.FrontendAttrs["dockerfilekey"] = "dockerfile"
+		}
 	}
-	opt.Exports, err = archiveExport(o)
+	if err := named(o.Contexts, &opt); err != nil {
+		return opt, err
+	}
+	image := bkclient.ExportEntry{Type: bkclient.ExporterImage, Attrs: exportAttrs(strings.Join(o.Names, ","))}
+	if b.tunnel == nil && o.image() {
+		if image, err = archiveExport(o); err != nil {
+			return opt, err
+		}
+	}
+	if o.epoch() != "" {
+		image.Attrs["rewrite-timestamp"] = "true"
+	}
+	opt.Exports, err = exports(o, image)
 	return opt, err
 }
 
 func (b *buildkit) result(o Options, t *tracker, response map[string]string) (Result, error) {
 	p := t.progress()
-	r := Result{Steps: p.Steps, Cached: p.Cached, Digest: response[exptypes.ExporterImageDigestKey], Builder: "lotse"}
+	r := Result{Steps: p.Steps, Cached: p.Cached, Builder: "lotse", Platform: o.Platform}
 	if b.tunnel == nil {
 		r.Builder = "buildkit"
+	}
+	encoded := response[configKey]
+	delete(response, configKey)
+	r.Response = response
+	switch {
+	case !o.image():
+		return r, nil
+	case b.tunnel == nil:
 		return fromArchive(r, o.Archive)
 	}
-	config, err := base64.StdEncoding.DecodeString(response[configKey])
+	r.Digest = response[exptypes.ExporterImageDigestKey]
+	config, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		return Result{}, fmt.Errorf("image config from the builder: %w", err)
 	}
-	r.Platform, r.Config, err = parseConfig(config)
+	platform, info, err := parseConfig(config)
+	r.Platform, r.Config = cmp.Or(o.Platform, platform), info
 	return r, err
 }
 
-// archiveExport makes an OCI archive of the image, in a file beside until it is whole.
-func archiveExport(o Options) ([]bkclient.ExportEntry, error) {
+// archiveExport makes an OCI archive of the image.
+func archiveExport(o Options) (bkclient.ExportEntry, error) {
 	if o.Archive == "" {
-		return nil, errors.New("a builder that isn't Lotse's needs a file to leave the image in")
+		return bkclient.ExportEntry{}, errors.New("a builder that isn't Lotse's needs a file to leave the image in")
 	}
-	attrs := exportAttrs(o.Name)
+	attrs := exportAttrs(strings.Join(o.Names, ","))
 	maps.DeleteFunc(attrs, func(k, _ string) bool { return k == "push" || k == "unpack" })
-	return []bkclient.ExportEntry{{
+	return bkclient.ExportEntry{
 		Type:   bkclient.ExporterOCI,
 		Attrs:  attrs,
 		Output: func(map[string]string) (io.WriteCloser, error) { return os.Create(o.Archive) },
-	}}, nil
+	}, nil
 }
 
 // sharedKey names a directory of this machine without telling it.

@@ -3,6 +3,7 @@ package build
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"maps"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,11 +37,22 @@ func newBuildx() (*buildx, error) {
 func (b *buildx) close() {}
 
 func (b *buildx) build(ctx context.Context, o Options, s *source) (Result, error) {
-	if o.Archive == "" {
+	if o.Archive == "" && o.image() {
 		return Result{}, errors.New("a builder that isn't Lotse's needs a file to leave the image in")
 	}
 	cmd := exec.CommandContext(ctx, b.docker, buildxArgs(o, s)...)
 	cmd.WaitDelay = 10 * time.Second
+	cmd.Stdin = o.Stdin
+	if s.upload != nil {
+		cmd.Stdin = s.upload
+	} else if s.text != nil && s.dockerfile == "" {
+		cmd.Stdin = bytes.NewReader(s.text)
+	}
+	for _, w := range o.Outputs {
+		if w.Dest == "-" {
+			cmd.Stdout = w.Stdout
+		}
+	}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return Result{}, err
@@ -64,31 +77,101 @@ func (b *buildx) build(ctx context.Context, o Options, s *source) (Result, error
 		return Result{}, shown
 	}
 	p := t.progress()
-	return fromArchive(Result{Steps: p.Steps, Cached: p.Cached, Builder: "docker"}, o.Archive)
+	r := Result{Steps: p.Steps, Cached: p.Cached, Builder: "docker"}
+	if !o.image() {
+		return r, nil
+	}
+	return fromArchive(r, o.Archive)
 }
 
+// buildxArgs are docker's arguments for the options.
 func buildxArgs(o Options, s *source) []string {
-	a := []string{"buildx", "build", "--progress", "rawjson", "--provenance", "false", "--sbom", "false", "--file", s.dockerfile,
-		"--output", "type=oci,oci-mediatypes=true,compression=zstd,dest=" + o.Archive}
-	if o.Name != "" {
-		a = append(a, "--tag", o.Name)
+	a := []string{"buildx", "build", "--progress", "rawjson"}
+	add := func(flag string, values ...string) {
+		for _, v := range values {
+			if v != "" {
+				a = append(a, flag, v)
+			}
+		}
 	}
-	if o.Target != "" {
-		a = append(a, "--target", o.Target)
+	sorted := func(flag string, m map[string]string) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			a = append(a, flag, k+"="+m[k])
+		}
 	}
-	if o.Platform != "" {
-		a = append(a, "--platform", o.Platform)
+	add("--provenance", cmp.Or(o.Provenance, "false"))
+	add("--sbom", cmp.Or(o.SBOM, "false"))
+	add("--file", cmp.Or(s.dockerfile, o.Dockerfile))
+	attrs := ",oci-mediatypes=true,compression=zstd"
+	if o.epoch() != "" {
+		attrs += ",rewrite-timestamp=true"
+		if _, own := o.Args[epochArg]; !own {
+			add("--build-arg", epochArg+"="+o.epoch())
+		}
 	}
+	if o.image() {
+		add("--output", "type=oci"+attrs+",dest="+o.Archive)
+	}
+	for _, w := range o.Outputs {
+		if w.image() {
+			continue
+		}
+		text := "type=" + w.Type + ",dest=" + w.Dest
+		for _, k := range slices.Sorted(maps.Keys(w.Attrs)) {
+			text += "," + k + "=" + w.Attrs[k]
+		}
+		add("--output", text)
+	}
+	add("--tag", o.Names...)
+	add("--target", o.Target)
+	add("--platform", o.Platform)
+	if o.ShmSize > 0 {
+		add("--shm-size", strconv.FormatInt(o.ShmSize, 10))
+	}
+	add("--ulimit", o.Ulimits...)
+	add("--add-host", o.AddHosts...)
+	add("--no-cache-filter", o.NoCacheStages...)
 	if o.NoCache {
 		a = append(a, "--no-cache")
 	}
-	for _, k := range slices.Sorted(maps.Keys(o.Args)) {
-		a = append(a, "--build-arg", k+"="+o.Args[k])
+	if o.Pull {
+		a = append(a, "--pull")
 	}
-	for _, k := range slices.Sorted(maps.Keys(o.Labels)) {
-		a = append(a, "--label", k+"="+o.Labels[k])
+	for _, x := range o.Secrets {
+		text := "id=" + x.ID
+		if x.File != "" {
+			text += ",src=" + x.File
+		}
+		if x.Env != "" {
+			text += ",env=" + x.Env
+		}
+		add("--secret", text)
 	}
-	return append(a, s.context)
+	for _, x := range o.SSH {
+		text := cmp.Or(x.ID, "default")
+		if len(x.Paths) > 0 {
+			text += "=" + strings.Join(x.Paths, ",")
+		}
+		add("--ssh", text)
+	}
+	add("--cache-from", cacheTexts(o.CacheFrom)...)
+	add("--cache-to", cacheTexts(o.CacheTo)...)
+	sorted("--build-context", o.Contexts)
+	sorted("--build-arg", o.Args)
+	sorted("--label", o.Labels)
+	sorted("--annotation", o.Annotations)
+	return append(a, cmp.Or(s.context, o.Context))
+}
+
+func cacheTexts(cs []Cache) (out []string) {
+	for _, c := range cs {
+		text := "type=" + c.Type
+		for _, k := range slices.Sorted(maps.Keys(c.Attrs)) {
+			text += "," + k + "=" + c.Attrs[k]
+		}
+		out = append(out, text)
+	}
+	return out
 }
 
 // readStatus reads buildx's raw progress, one JSON value per line. It gives the other lines: what buildx itself says.

@@ -1,8 +1,10 @@
 package build
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -95,4 +97,11 @@ func healthcheck(h *v1.HealthcheckConfig) *Healthcheck {
 		return nil
 	}
 	return &Healthcheck{Command: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, Retries: h.Retries}
+}
+
+// sortPorts sorts by number, then protocol.
+func sortPorts(ports []Port) {
+	slices.SortFunc(ports, func(a, b Port) int {
+		return cmp.Or(cmp.Compare(a.Number, b.Number), strings.Compare(a.Protocol, b.Protocol))
+	})
 }

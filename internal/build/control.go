@@ -5,11 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	"github.com/containerd/platforms"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -33,14 +35,14 @@ type control struct {
 	controlapi.UnimplementedControlServer
 	caller  context.Context // the upgraded request's, without its end; lives as long as the connection
 	backend *grpc.ClientConn
-	net     Network
+	limits  limits
 	built   func(context.Context, Image) error
 	log     *slog.Logger
 }
 
 // Solve builds.
 func (c *control) Solve(ctx context.Context, req *controlapi.SolveRequest) (*controlapi.SolveResponse, error) {
-	restricted, name, record, err := restrict(req, c.net)
+	restricted, name, record, err := c.limits.restrict(req)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +55,7 @@ func (c *control) Solve(ctx context.Context, req *controlapi.SolveRequest) (*con
 		return nil, err
 	}
 	img.Name, img.Record = name, record
-	config, err := readBlob(ctx, c.backend, resp.ExporterResponse[exptypes.ExporterImageConfigDigestKey], maxConfig)
+	config, err := c.config(ctx, img.Digest, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +142,35 @@ func imageOf(response map[string]string) (Image, error) {
 		return Image{}, err
 	}
 	return Image{Digest: d.Digest.String(), MediaType: d.MediaType, Size: d.Size}, nil
+}
+
+// config finds the config of an image; of several platforms', this machine's, else the first.
+func (c *control) config(ctx context.Context, dgst string, depth int) ([]byte, error) {
+	b, err := readBlob(ctx, c.backend, dgst, maxConfig)
+	if err != nil {
+		return nil, err
+	}
+	var m struct {
+		Config    ocispec.Descriptor
+		Manifests []ocispec.Descriptor
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", dgst, err)
+	}
+	if m.Config.Digest != "" {
+		return readBlob(ctx, c.backend, m.Config.Digest.String(), maxConfig)
+	}
+	if len(m.Manifests) == 0 || depth > 0 {
+		return nil, fmt.Errorf("manifest %s: neither an image nor an index of images", dgst)
+	}
+	best := m.Manifests[0]
+	for _, d := range m.Manifests {
+		if d.Platform != nil && platforms.Default().Match(*d.Platform) {
+			best = d
+			break
+		}
+	}
+	return c.config(ctx, best.Digest.String(), depth+1)
 }
 
 // readBlob reads from the content store through buildkitd, which serves it for reading.

@@ -44,12 +44,13 @@ type DaemonOptions struct {
 	Namespace    string // containerd's namespace, which holds the images too
 	CgroupParent string // of RUN steps, beginning with a slash, "/lotse-ID/build"; removed by Stop
 
-	Runc     string        // absolute path; empty: found in containerd's PATH
-	RuncRoot string        // runc's state directory; empty: containerd's default
-	Mirror   string        // host:port/prefix of a registry asked first, over HTTP, for "prefix/library/golang"; empty: none
-	Network  Network       // empty: NetworkHost
-	Cache    int64         // bytes that the build cache may take; 0: 20 GiB
-	Idle     time.Duration // without a build after which it is stopped; 0: 10 minutes
+	Runc          string        // absolute path; empty: found in containerd's PATH
+	RuncRoot      string        // runc's state directory; empty: containerd's default
+	Mirror        string        // host:port/prefix of a registry asked first, over HTTP, for "prefix/library/golang"; empty: none
+	RegistryHosts []string      // further names of that registry, "registry.example:4566"
+	Network       Network       // empty: NetworkHost
+	Cache         int64         // bytes that the build cache may take; 0: 20 GiB
+	Idle          time.Duration // without a build after which it is stopped; 0: 10 minutes
 
 	// RemoveContainers removes from containerd the containers of a buildkitd that was killed: those of Namespace
 	// whose cgroup lies below the given one. Called only while no buildkitd runs. Nil: they stay.

@@ -3,6 +3,7 @@ package build
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
@@ -18,10 +19,11 @@ const errorLines = 20
 type Error struct {
 	File     string   // the Dockerfile's name
 	Line     int      // where in it, from 1; 0: not known
-	Source   string   // the lines of the Dockerfile that failed
+	Excerpt  string   // the Dockerfile around that line, which is marked, as docker buildx shows it
 	Step     string   // the step as BuildKit names it, "[build 3/5] RUN go build"; empty when none had begun
 	ExitCode int      // of the step's command; 0: no command failed
 	Log      []string // the last lines the step printed, oldest first
+	Hint     string   // what to do about it; may be empty
 	Err      error    // BuildKit's own error
 }
 
@@ -58,7 +60,7 @@ func buildError(err error, t *tracker) error {
 			return fmt.Errorf("build: %w", err)
 		}
 	}
-	e := &Error{Err: err}
+	e := &Error{Err: err, Hint: hint(err.Error())}
 	if step {
 		e.Step, e.Log = t.step(v.Vertex.GetDigest())
 	} else {
@@ -73,7 +75,13 @@ func buildError(err error, t *tracker) error {
 			continue
 		}
 		e.File, e.Line = s.Info.Filename, int(s.Ranges[0].Start.Line)
-		e.Source = lines(string(s.Info.Data), e.Line, int(s.Ranges[len(s.Ranges)-1].End.Line))
+		var b strings.Builder
+		if s.Print(&b) == nil {
+			e.Excerpt = strings.TrimRight(b.String(), "\n")
+		}
+	}
+	if e.Hint == "" {
+		e.Hint = hint(strings.Join(e.Log, "\n"))
 	}
 	return e
 }
@@ -87,12 +95,21 @@ func cause(err error) error {
 	return err
 }
 
-// lines cuts lines from to to, counted from 1, out of text.
-func lines(text string, from, to int) string {
-	all := strings.Split(text, "\n")
-	from, to = max(from, 1), min(max(to, from), len(all))
-	if from > to {
-		return ""
+var (
+	unresolvedRE = regexp.MustCompile(`failed to resolve source metadata for (\S+): `)
+	deniedRE     = regexp.MustCompile(`source "([^"]+)" denied by policy`)
+)
+
+// hint says what to do about what BuildKit's error, or a step's output, tells of.
+func hint(text string) string {
+	if m := unresolvedRE.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("Builds reach no registry outside. Where there is a network: docker save %s -o image.tar, or skopeo copy docker://%[1]s docker-archive:image.tar. Then: lotse image import %[1]s image.tar", m[1])
 	}
-	return strings.Join(all[from-1:to], "\n")
+	if m := deniedRE.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("Builds reach no network: fetch %s before, and give it as the context, with --build-context NAME=DIR, or by COPY.", m[1])
+	}
+	if strings.Contains(text, "exec format error") {
+		return "The step's program is of another platform than this machine. Cross-compile in a stage FROM --platform=$BUILDPLATFORM, or register emulation on the server's machine (Debian: apt install qemu-user-static binfmt-support)."
+	}
+	return ""
 }

@@ -42,6 +42,10 @@ type HandlerOptions struct {
 	// a killed server didn't get to are those whose names begin with "lotse.build/". Nil: the record stays.
 	Built func(ctx context.Context, img Image) error
 
+	// Imported tells the registries of which images are in the mirror, such as "quay.io". Nil: those that the daemon
+	// knows a mirror of.
+	Imported func(ctx context.Context) ([]string, error)
+
 	Log *slog.Logger // nil: none
 }
 
@@ -75,6 +79,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "builds need POST with Upgrade: "+protocol, http.StatusUpgradeRequired)
 		return
 	}
+	var imported []string
+	if h.o.Imported != nil {
+		var err error
+		if imported, err = h.o.Imported(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
 	address, release, err := h.daemon.Acquire(r.Context())
 	if err != nil {
 		h.o.Log.Error("builder not available", "err", err)
@@ -100,7 +112,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.leave(conn)
-	h.serve(context.WithoutCancel(r.Context()), conn, backend)
+	l := limits{net: h.daemon.Network(), names: h.daemon.registryNames(r.Host, imported)}
+	h.serve(context.WithoutCancel(r.Context()), conn, backend, l)
 }
 
 // Close ends all builds' connections, which ends the builds, and waits for them.
@@ -118,11 +131,11 @@ func (h *Handler) Close() error {
 // Private
 
 // serve speaks gRPC on a connection until it ends. Calls get the values of ctx.
-func (h *Handler) serve(ctx context.Context, conn net.Conn, backend *grpc.ClientConn) {
+func (h *Handler) serve(ctx context.Context, conn net.Conn, backend *grpc.ClientConn, limits limits) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.WaitForHandlers(true))
-	controlapi.RegisterControlServer(s, &control{caller: ctx, backend: backend, net: h.daemon.Network(), built: h.o.Built, log: h.o.Log})
+	controlapi.RegisterControlServer(s, &control{caller: ctx, backend: backend, limits: limits, built: h.o.Built, log: h.o.Log})
 	l := newOneListener(conn)
 	_ = s.Serve(l) // always ends with the listener's io.EOF
 	s.Stop()

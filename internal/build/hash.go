@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/tonistiigi/fsutil"
@@ -26,9 +28,12 @@ func (o Options) Hash() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if s.context == "" {
+		return "", errors.New("only a directory has a hash before it is built")
+	}
 	h := sha256.New()
-	field(h, string(s.text), o.Target, o.Platform)
-	for _, m := range []map[string]string{o.Args, o.Labels} {
+	field(h, string(s.text), o.Target, o.Platform, o.epoch())
+	for _, m := range []map[string]string{o.Args, o.Labels, o.Annotations} {
 		for _, k := range slices.Sorted(maps.Keys(m)) {
 			field(h, k, m[k])
 		}
@@ -40,6 +45,23 @@ func (o Options) Hash() (string, error) {
 	}
 	if err := hashFiles(h, files); err != nil {
 		return "", fmt.Errorf("hash %s: %w", s.context, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Contexts)) {
+		field(h, name, o.Contexts[name])
+		dir, err := directory(o.Contexts[name])
+		if err != nil {
+			continue // an image, which counts by its name alone
+		}
+		named := &source{context: dir}
+		if named.ignored, err = readIgnore(filepath.Join(dir, ".dockerignore")); err != nil {
+			return "", err
+		}
+		if files, err = named.files(); err != nil {
+			return "", err
+		}
+		if err := hashFiles(h, files); err != nil {
+			return "", fmt.Errorf("hash %s: %w", dir, err)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -107,7 +107,7 @@ func (t *tracker) progress() Progress {
 // counts tells the Dockerfile's steps, "[build 2/5] COPY . .", from BuildKit's own, "[internal] load .dockerignore"
 // and "exporting to image".
 func (x *vertex) counts() bool {
-	return strings.HasPrefix(x.name, "[") && !strings.HasPrefix(x.name, "[internal]") && !strings.HasPrefix(x.name, "[auth]")
+	return strings.HasPrefix(x.name, "[") && !strings.HasPrefix(x.name, "[internal]") && !strings.HasPrefix(x.name, "[auth]") && !strings.HasPrefix(x.name, "[context ")
 }
 
 // print takes output in and gives the lines that it completed.

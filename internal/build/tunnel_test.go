@@ -113,7 +113,7 @@ func TestBuildx_Failing(t *testing.T) {
 		t.Errorf("Build() = %#v", err)
 	}
 	b, _ := os.ReadFile(filepath.Join(bin, "args"))
-	want := "buildx build --progress rawjson --provenance false --sbom false --file " + dir + "/Dockerfile --output type=oci,oci-mediatypes=true,compression=zstd,dest=/a.tar --target t --build-arg A=1 --build-arg B=2 " + dir + "\n"
+	want := "buildx build --progress rawjson --provenance false --sbom false --file " + dir + "/Dockerfile --build-arg SOURCE_DATE_EPOCH=" + DefaultEpoch + " --output type=oci,oci-mediatypes=true,compression=zstd,rewrite-timestamp=true,dest=/a.tar --target t --build-arg A=1 --build-arg B=2 " + dir + "\n"
 	if string(b) != want {
 		t.Errorf("docker %s, want %s", b, want)
 	}

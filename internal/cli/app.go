@@ -41,6 +41,8 @@ func (a *app) deploying(c *cobra.Command) {
 	c.Flags().StringVar(&image, "image", "", "deploy this image; build nothing")
 	c.Flags().BoolVar(&force, "force", false, "a new deployment although nothing changed")
 	c.Flags().Int32Var(&count, "count", -1, "how many tasks from now on")
+	a.inputs.flags(c.Flags())
+	c.Flags().StringVar(&a.inputs.file, "file", "", "the Dockerfile (default DIR/Dockerfile)")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "give up waiting after this long (default 10m)")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()

@@ -25,6 +25,8 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	flags    flags
+	inputs   buildInputs
+	tmp      string // scratch's; empty: none yet
 }
 
 // flags are those of every command.
@@ -47,10 +49,21 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := root.ExecuteContext(ctx)
+	if a.tmp != "" {
+		err = errors.Join(err, os.RemoveAll(a.tmp))
+	}
 	return a.exit(ctx, err)
 }
 
 // Private
+
+// scratch is a directory that is removed in the end.
+func (a *app) scratch() (dir string, err error) {
+	if a.tmp == "" {
+		a.tmp, err = os.MkdirTemp("", "lotse-")
+	}
+	return a.tmp, err
+}
 
 func (a *app) root() *cobra.Command {
 	c := &cobra.Command{

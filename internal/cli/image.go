@@ -52,24 +52,3 @@ definition's image NAME find it before any registry is asked: nothing is downloa
 			return nil
 		}}
 }
-
-func (a *app) buildCommand() *cobra.Command {
-	return &cobra.Command{Use: "build [DIR]", Short: "Build the image and push it to its repository; deploy nothing", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.reporter()
-			if err != nil {
-				return err
-			}
-			w, t, err := a.workflow(cmd.Context(), folder(args), r)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(a.err, "target   %s\n\n", t.banner())
-			ref, err := w.BuildAndPush(cmd.Context())
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(a.out, ref)
-			return nil
-		}}
-}

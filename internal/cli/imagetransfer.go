@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +49,10 @@ func (a *app) imageInspect() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				platform := "none: an attestation"
+				if p := c.Platform(); p != nil {
+					platform = p.String()
+				}
 				if a.flags.output == "json" {
 					if err := json.NewEncoder(a.out).Encode(map[string]any{"digest": digest.String(), "config": c}); err != nil {
 						return err
@@ -65,7 +72,7 @@ func (a *app) imageInspect() *cobra.Command {
 					bytes += n
 				}
 				for _, row := range [][2]string{
-					{"digest", digest.String()}, {"platform", c.Platform().String()}, {"layers", fmt.Sprintf("%d, %s", len(layers), size(bytes))},
+					{"digest", digest.String()}, {"platform", platform}, {"layers", fmt.Sprintf("%d, %s", len(layers), size(bytes))},
 					{"entry point", strings.Join(c.Config.Entrypoint, " ")}, {"command", strings.Join(c.Config.Cmd, " ")}, {"user", c.Config.User},
 					{"directory", c.Config.WorkingDir}, {"ports", strings.Join(keys(c.Config.ExposedPorts), " ")}, {"environment", strings.Join(c.Config.Env, "\n\t")},
 				} {
@@ -170,6 +177,10 @@ func (a *app) registry(ctx context.Context) (*registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	return registryOf(ctx, t)
+}
+
+func registryOf(ctx context.Context, t *target) (*registry, error) {
 	out, err := t.clients.ECR.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
 	if err != nil {
 		return nil, err
@@ -244,6 +255,74 @@ func (r *registry) layout(ref name.Reference, dir string) error {
 	}
 	_, err = layout.Write(dir, mutate.AppendManifests(empty.Index, entry))
 	return err
+}
+
+// pushArchive pushes the image of an archive that is an OCI layout.
+func (r *registry) pushArchive(file, repository, tag string) error {
+	dir := file + ".layout"
+	if err := untar(file, dir); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	all, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return err
+	}
+	m, err := all.IndexManifest()
+	if err != nil {
+		return err
+	}
+	if len(m.Manifests) != 1 {
+		return fmt.Errorf("%s holds %d images, not one", file, len(m.Manifests))
+	}
+	ref, err := name.NewTag(r.host+"/"+repository+":"+tag, name.StrictValidation)
+	if err != nil {
+		return err
+	}
+	if d := m.Manifests[0]; d.MediaType.IsIndex() {
+		i, err := all.ImageIndex(d.Digest)
+		if err != nil {
+			return err
+		}
+		return remote.WriteIndex(ref, i, r.options...)
+	}
+	i, err := all.Image(m.Manifests[0].Digest)
+	if err != nil {
+		return err
+	}
+	return remote.Write(ref, i, r.options...)
+}
+
+// untar unpacks the files of an archive that a builder made.
+func untar(file, dir string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(h.Name) {
+			continue
+		}
+		path := filepath.Join(dir, h.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		w, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(w, r)
+		if err := errors.Join(err, w.Close()); err != nil {
+			return err
+		}
+	}
 }
 
 // whole has something written beside path, and puts it there when it is complete.

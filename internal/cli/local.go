@@ -29,16 +29,19 @@ import (
 
 // local is what a Lotse server has beyond the AWS API; deploy.Local.
 type local struct {
-	t     *target
-	front string
+	t       *target
+	front   string
+	inputs  buildInputs            // how to build
+	scratch func() (string, error) // a directory for what is not to be kept
+	archive string                 // the image that another builder than the server's made
 }
 
-// Build builds on the server.
+// Build builds on the server, or with the builder that was chosen.
 func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOutput, error) {
 	var out deploy.BuildOutput
-	o := build.Options{Context: filepath.Join(in.Dir, in.Build.Context), Target: in.Build.Target, Args: in.Build.Args, Platform: in.Build.Platform}
-	if in.Build.Dockerfile != "" {
-		o.Dockerfile = filepath.Join(in.Dir, in.Build.Dockerfile)
+	o, err := l.inputs.options(in.Dir, in.Build)
+	if err != nil {
+		return out, err
 	}
 	if in.Line != nil {
 		o.Progress = func(p build.Progress) {
@@ -47,16 +50,7 @@ func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOu
 			}
 		}
 	}
-	o.Auth = l.login
-	c, err := build.NewClient(build.ClientOptions{Endpoint: l.t.endpoint, Credentials: l.t.cfg.Credentials, Region: l.t.cfg.Region})
-	if err != nil {
-		return out, err
-	}
-	r, err := c.Build(ctx, o)
-	var be *build.Error
-	if errors.As(err, &be) {
-		return out, buildFailure(be)
-	}
+	r, err := l.build(ctx, o)
 	if err != nil {
 		return out, err
 	}
@@ -65,6 +59,33 @@ func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOu
 		return out, err
 	}
 	return deploy.BuildOutput{Digest: r.Digest, Tag: tag, Port: int(r.Config.Port()), HasHealth: r.Config.Healthcheck != nil, Steps: r.Steps, Cached: r.Cached, Platform: r.Platform}, nil
+}
+
+// build builds, with logins for the server's own registry and a failure that says what to do. An image of another
+// builder than the server's is kept until Adopt.
+func (l *local) build(ctx context.Context, o build.Options) (build.Result, error) {
+	c, err := build.NewClient(build.ClientOptions{Builder: l.inputs.builder, Endpoint: l.t.endpoint, Credentials: l.t.cfg.Credentials, Region: l.t.cfg.Region})
+	if err != nil {
+		return build.Result{}, err
+	}
+	if err := l.complete(ctx, &o); err != nil {
+		return build.Result{}, err
+	}
+	o.Auth = l.login
+	if l.inputs.builder != "lotse" {
+		dir, err := l.scratch()
+		if err != nil {
+			return build.Result{}, err
+		}
+		o.Archive = filepath.Join(dir, "image.tar")
+	}
+	r, err := c.Build(ctx, o)
+	var be *build.Error
+	if errors.As(err, &be) {
+		err = buildFailure(be)
+	}
+	l.archive = r.Archive
+	return r, err
 }
 
 // login is how the builder reads base images from the server's own registry; to it that is always on
@@ -86,8 +107,15 @@ func (l *local) login(ctx context.Context, host string) (user, secret string, er
 	return user, secret, nil
 }
 
-// Adopt gives what was built to a repository.
+// Adopt gives what was built to a repository. What another builder built is pushed.
 func (l *local) Adopt(ctx context.Context, repository, tag, digest string) error {
+	if l.archive != "" {
+		r, err := registryOf(ctx, l.t)
+		if err != nil {
+			return err
+		}
+		return r.pushArchive(l.archive, repository, tag)
+	}
 	return l.call(ctx, http.MethodPost, "/_lotse/adopt", map[string]string{"repository": repository, "tag": tag, "digest": digest}, nil)
 }
 
@@ -168,14 +196,14 @@ func hash(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// buildFailure shows a Dockerfile's own error and the last lines of the step.
+// buildFailure shows a Dockerfile's own error, where it is, and the last lines of the step.
 func buildFailure(e *build.Error) error {
-	f := &deploy.Failure{Exit: deploy.ExitBuild, Cause: "The Dockerfile does not build.", Known: []string{e.Error()}, Logs: e.Log}
+	f := &deploy.Failure{Exit: deploy.ExitBuild, Cause: "The Dockerfile does not build.", Known: []string{e.Error()}, Fix: e.Hint, Logs: e.Log}
 	if full := "no space left on device"; strings.Contains(e.Error(), full) || slices.ContainsFunc(e.Log, func(l string) bool { return strings.Contains(l, full) }) {
-		f.Code, f.Cause, f.Fix = "D-DISK-901", "The disk of the Lotse server is full.", "Free some space in its data directory, then try again."
+		f.Code, f.Cause, f.Fix = "D-DISK-901", "The disk of the Lotse server is full.", "Free some space in its data directory (lotse build prune, lotse image gc), then try again."
 		return f
 	}
-	for line := range strings.Lines(e.Source) {
+	for line := range strings.Lines(e.Excerpt) {
 		f.Known = append(f.Known, strings.TrimRight(line, "\n"))
 	}
 	return f

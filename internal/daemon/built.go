@@ -33,7 +33,7 @@ type builtKey struct {
 }
 
 type result struct {
-	record string
+	record string // empty: a repository has it
 	at     time.Time
 }
 
@@ -62,9 +62,14 @@ func (b *built) adopt(ctx context.Context, digest string, do func() error) error
 		return err
 	}
 	b.mu.Lock()
-	delete(b.results, key)
+	adopted := r.record
+	r.record = "" // the repository holds it now; other repositories may have it, too
+	b.results[key] = r
 	b.mu.Unlock()
-	return b.containerd.DropImage(ctx, r.record)
+	if adopted == "" {
+		return nil
+	}
+	return b.containerd.DropImage(ctx, adopted)
 }
 
 // run lets go of what nobody adopts, also of what an earlier server knew of.

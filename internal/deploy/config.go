@@ -48,6 +48,11 @@ type Build struct {
 	Target     string            `yaml:"target"`
 	Platform   string            `yaml:"platform"`
 	Args       map[string]string `yaml:"args"`
+	Contexts   map[string]string `yaml:"contexts"`   // named ones, as of --build-context; folders are relative to lotse.yml
+	Secrets    []string          `yaml:"secrets"`    // as of --secret
+	SSH        []string          `yaml:"ssh"`        // as of --ssh
+	CacheFrom  []string          `yaml:"cache_from"` // as of --cache-from
+	CacheTo    []string          `yaml:"cache_to"`   // as of --cache-to
 }
 
 // UnmarshalYAML accepts "build: ." for "build: {context: .}".
@@ -56,7 +61,7 @@ func (b *Build) UnmarshalYAML(n *yaml.Node) error {
 		return n.Decode(&b.Context)
 	}
 	type plain Build
-	if err := known(n, "image.build", "dockerfile", "context", "target", "platform", "args"); err != nil {
+	if err := known(n, "image.build", "dockerfile", "context", "target", "platform", "args", "contexts", "secrets", "ssh", "cache_from", "cache_to"); err != nil {
 		return err
 	}
 	return n.Decode((*plain)(b))
@@ -124,6 +129,15 @@ func (e *ConfigError) Error() string { return e.Reason }
 
 // LoadConfig reads DIR/lotse.yml; without one the defaults hold and the name is the folder's.
 func LoadConfig(dir string) (Config, error) {
+	c, err := LoadUnnamed(dir)
+	if err == nil && !appName.MatchString(c.Name) {
+		err = &ConfigError{fmt.Sprintf("name %q: 2 to 20 lower-case letters, digits and hyphens, beginning with a letter; it names repository, service, target group and more", c.Name)}
+	}
+	return c, err
+}
+
+// LoadUnnamed is LoadConfig for those who need no name.
+func LoadUnnamed(dir string) (Config, error) {
 	var c Config
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -143,9 +157,6 @@ func LoadConfig(dir string) (Config, error) {
 	}
 	if c.Name == "" {
 		c.Name = toName(filepath.Base(abs))
-	}
-	if !appName.MatchString(c.Name) {
-		return c, &ConfigError{fmt.Sprintf("name %q: 2 to 20 lower-case letters, digits and hyphens, beginning with a letter; it names repository, service, target group and more", c.Name)}
 	}
 	return c, nil
 }

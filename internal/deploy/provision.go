@@ -58,8 +58,8 @@ func findNetwork(ctx context.Context, c Clients) (Network, error) {
 	return n, nil
 }
 
-// ensureRepository makes the application's repository, or refuses one of another application.
-func ensureRepository(ctx context.Context, c Clients, a App) (uri string, made bool, err error) {
+// EnsureRepository makes the application's repository, or refuses one of another application.
+func EnsureRepository(ctx context.Context, c Clients, a App) (uri string, made bool, err error) {
 	out, err := c.ECR.CreateRepository(ctx, &ecr.CreateRepositoryInput{RepositoryName: aws.String(a.Repository()),
 		Tags: []ecrtypes.Tag{{Key: aws.String(ownerTag), Value: aws.String(a.Owner())}}})
 	if err == nil {

@@ -124,12 +124,6 @@ func (w *Workflow) Up(ctx context.Context) (Result, error) {
 	return res, nil
 }
 
-// BuildAndPush runs the first two steps and tells the image's reference.
-func (w *Workflow) BuildAndPush(ctx context.Context) (string, error) {
-	w.start = time.Now()
-	return w.image(ctx)
-}
-
 // image builds and pushes, or takes the image that was named.
 func (w *Workflow) image(ctx context.Context) (string, error) {
 	if ref := w.Image; ref != "" {
@@ -154,7 +148,7 @@ func (w *Workflow) image(ctx context.Context) (string, error) {
 	}
 	var ref string
 	err := w.phase("push", ExitPush, "The image could not be pushed.", func() (string, error) {
-		uri, _, err := ensureRepository(ctx, w.Clients, w.App)
+		uri, _, err := EnsureRepository(ctx, w.Clients, w.App)
 		if err != nil {
 			return "", err
 		}

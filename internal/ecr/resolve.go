@@ -32,6 +32,24 @@ type ImageError struct{ Reason string }
 
 func (e *ImageError) Error() string { return e.Reason }
 
+// ImportedHosts are the registries of which images were imported, "docker.io" and so on, sorted.
+func (s *Service) ImportedHosts(ctx context.Context) ([]string, error) {
+	var out []string
+	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
+		for o, err := range state.ImageTags.List(tx, oci.MirrorPrefix+"/") {
+			if err != nil {
+				return err
+			}
+			host, _, _ := strings.Cut(strings.TrimPrefix(o.Key, oci.MirrorPrefix+"/"), "/")
+			if n := len(out); n == 0 || out[n-1] != host {
+				out = append(out, host)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
 // Locate finds the repository that an image's name means, and the tag ("latest" if none is given) or digest in it:
 //
 //	localhost:4566/app                                    the server's own account and region
