@@ -148,7 +148,7 @@ func (s *source) openStdin(o Options) error {
 
 func readDockerfile(r io.Reader) ([]byte, error) {
 	if r == nil {
-		return nil, errors.New("Dockerfile -: there is no standard input")
+		return nil, errors.New("there is no standard input for the Dockerfile")
 	}
 	text, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
 	if err != nil {
