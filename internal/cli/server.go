@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/lotse-project/lotse/internal/daemon"
@@ -46,6 +47,9 @@ func (a *app) serverRun() *cobra.Command {
 	f.BoolVar(&o.StrictTiming, "strict-timing", false, "keep AWS's own waits in health checks and draining")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "listen beyond loopback without TLS")
 	f.StringVar(&o.RegistryHost, "registry-host", "", "host:port in repository URIs (default localhost and the port of --listen)")
+	f.Var((*byteSize)(&o.KeepFree), "keep-free", "what pushes and builds leave free on the disk for everything else (default a twentieth of it, at most 1GiB)")
+	f.Var((*byteSize)(&o.Quotas.Repository), "repository-quota", "how large the images of a repository may be together; 0 for no limit")
+	f.Var((*byteSize)(&o.Quotas.Total), "registry-quota", "how large the images of all repositories may be together; 0 for no limit")
 	f.DurationVar(&o.TokenTTL, "token-ttl", 12*time.Hour, "how long a registry login is valid")
 	return c
 }
@@ -161,3 +165,16 @@ func dataDirFromEnv() string {
 	}
 	return daemon.DefaultDataDir
 }
+
+// byteSize is a flag's number of bytes: 512MiB, 20g.
+type byteSize int64
+
+func (b *byteSize) String() string { return units.BytesSize(float64(*b)) }
+
+func (b *byteSize) Set(s string) error {
+	n, err := units.RAMInBytes(s)
+	*b = byteSize(n)
+	return err
+}
+
+func (b *byteSize) Type() string { return "size" }

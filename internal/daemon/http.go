@@ -18,6 +18,7 @@ import (
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/build"
+	"github.com/lotse-project/lotse/internal/oci"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
@@ -112,6 +113,11 @@ func (s *server) serveBuild(w http.ResponseWriter, r *http.Request) {
 	c, _, err := s.verifyRoot(r)
 	if err != nil {
 		refuse(w, err)
+		return
+	}
+	if left, err := s.free(); err != nil || left <= 0 {
+		s.o.Log.Error("a build is refused: the disk is full", "left", left, "err", err)
+		refuse(w, &awswire.Error{Code: "InsufficientStorage", Status: http.StatusInsufficientStorage, Message: oci.ErrFull.Message})
 		return
 	}
 	s.builds.ServeHTTP(w, r.WithContext(awsauth.WithCaller(r.Context(), c)))

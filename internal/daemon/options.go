@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"regexp"
 	"time"
+
+	"github.com/lotse-project/lotse/internal/ecr"
 )
 
 // Options are those of `lotse server run`.
@@ -24,6 +26,8 @@ type Options struct {
 	InsecureListen  bool         // beyond loopback, without TLS
 	RegistryHost    string       // in repository URIs; "": localhost and the port
 	TokenTTL        time.Duration
+	KeepFree        int64 // bytes of the disk that pushes and builds leave to others; 0: a twentieth of it, at most 1 GiB
+	Quotas          ecr.Quotas
 	Log             *slog.Logger
 }
 
@@ -48,6 +52,9 @@ func (o *Options) complete() error {
 	}
 	if o.DefaultVPC.Bits() < 16 || o.DefaultVPC.Bits() > 24 || !o.DefaultVPC.Addr().Is4() || o.DefaultVPC != o.DefaultVPC.Masked() {
 		return fmt.Errorf("--default-vpc-cidr %s: an IPv4 network of /16 to /24", o.DefaultVPC)
+	}
+	if o.KeepFree < 0 || o.Quotas.Repository < 0 || o.Quotas.Total < 0 {
+		return errors.New("--keep-free, --repository-quota, --registry-quota: not below 0")
 	}
 	if o.TokenTTL <= 0 {
 		return errors.New("--token-ttl: a login must be valid for some time")

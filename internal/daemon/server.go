@@ -12,7 +12,10 @@ import (
 	goruntime "runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lotse-project/lotse/internal/acm"
 	"github.com/lotse-project/lotse/internal/arn"
@@ -150,7 +153,7 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	s.iam = iam.New(iam.Options{DB: s.db, Key: key, Log: log})
 	s.blobs = ctrd.NewBlobs(s.containerd.Client, s.containerd.Namespace(), s.containerd.ContentDir())
 	s.ecr = ecr.New(ecr.Options{DB: s.db, Blobs: s.blobs, RegistryHost: registryHost, Scope: s.home(),
-		Secret: secret[:], TokenTTL: s.o.TokenTTL, Permit: s.iam.Permit, Fault: s.fault, Log: log.With("part", "registry"),
+		Secret: secret[:], TokenTTL: s.o.TokenTTL, Permit: s.iam.Permit, Free: s.free, Quotas: s.o.Quotas, Fault: s.fault, Log: log.With("part", "registry"),
 		Events: func(ctx context.Context, sc arn.Scope, group, stream string) (string, error) {
 			return s.logs.Stream(ctx, sc, group, stream, true)
 		}})
@@ -189,12 +192,25 @@ func (s *server) close() {
 
 // explain is awswire.MuxOptions.Explain.
 func (s *server) explain(err error) *awswire.Error {
-	if !errors.Is(err, store.ErrFull) {
+	if !errors.Is(err, syscall.ENOSPC) {
 		return nil
 	}
 	// SDKs retry 500 and 503, but not 507.
 	return &awswire.Error{Code: "InsufficientStorage", Status: http.StatusInsufficientStorage, Err: err,
 		Message: fmt.Sprintf("The disk of the Lotse server is full, and nothing was changed. Free some space in %s, then try again.", s.p.Data)}
+}
+
+// free is how many bytes pushes and builds may take of the disk.
+func (s *server) free() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.p.Data, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", s.p.Data, err)
+	}
+	keep := s.o.KeepFree
+	if keep == 0 {
+		keep = min(int64(st.Blocks)*st.Bsize/20, 1<<30)
+	}
+	return int64(st.Bavail)*st.Bsize - keep, nil
 }
 
 // home is the root key's account and region.

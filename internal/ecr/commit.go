@@ -26,12 +26,12 @@ func (r *records) Commit(ctx context.Context, repo string, c oci.Change) error {
 			}
 		}
 		for _, m := range c.Manifests {
-			if err := putImage(tx, repo, m); err != nil {
+			if err := r.putImage(tx, p, m); err != nil {
 				return err
 			}
 		}
 		if c.Tag != "" {
-			if err := putTag(tx, p, c.Tag, c.Tagged.String()); err != nil {
+			if err := r.putTag(tx, p, c.Tag, c.Tagged.String()); err != nil {
 				return err
 			}
 		}
@@ -104,7 +104,8 @@ func putLayer(tx *store.WriteTx, repo string, b oci.Blob) error {
 }
 
 // putImage records a manifest all of whose content the repository has.
-func putImage(tx *store.WriteTx, repo string, m oci.Manifest) error {
+func (r *records) putImage(tx *store.WriteTx, p state.Repository, m oci.Manifest) error {
+	repo := p.Key()
 	for _, k := range m.Blobs {
 		if has, err := there(tx, state.Layers, contentKey(repo, k.Digest)); err != nil {
 			return err
@@ -126,18 +127,25 @@ func putImage(tx *store.WriteTx, repo string, m oci.Manifest) error {
 	i := image(m)
 	if err == nil {
 		i.PushedAt, i.PulledAt = o.Val.PushedAt, o.Val.PulledAt
+	} else if err := r.quotas.image(tx, p, i); err != nil {
+		return err
 	}
 	o.Val = i
 	return state.Images.Put(tx, &o)
 }
 
-func putTag(tx *store.WriteTx, p state.Repository, tag, d string) error {
+func (r *records) putTag(tx *store.WriteTx, p state.Repository, tag, d string) error {
 	o, err := state.ImageTags.Get(tx, tagKey(p.Key(), tag))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	if err == nil && o.Val.Digest != d && !p.MayMove(tag) {
 		return errTagTaken(p.Name, tag)
+	}
+	if o.Val.Digest != d {
+		if err := r.quotas.tag(tx, p, d); err != nil {
+			return err
+		}
 	}
 	o.Val.Digest = d
 	return state.ImageTags.Put(tx, &o)

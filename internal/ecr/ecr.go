@@ -37,8 +37,10 @@ type Options struct {
 	TokenTTL time.Duration
 	// Permit asks the policies of a caller that isn't root for an action; an *awswire.Error refuses. Nil: all such are refused.
 	Permit func(ctx context.Context, c awsauth.Caller, action, resource string) error
-	// Room refuses pushes when it returns an error; see oci.Options.
-	Room func() error
+	// Free is how many bytes pushes may take of the disk. Nil: as many as there are.
+	Free func() (int64, error)
+	// Quotas are what repositories may have.
+	Quotas Quotas
 	// Events finds the directory of a log stream, with the stream and its group made if they aren't there. What
 	// lifecycle policies do is written there, to the group LifecycleGroup. Nil: nowhere.
 	Events func(ctx context.Context, sc arn.Scope, group, stream string) (dir string, err error)
@@ -72,6 +74,7 @@ func New(o Options) *Service {
 	if o.TokenTTL == 0 {
 		o.TokenTTL = 12 * time.Hour
 	}
+	o.Quotas = o.Quotas.complete()
 	if o.Changed == nil {
 		o.Changed = func(Change) {}
 	}
@@ -88,8 +91,8 @@ func New(o Options) *Service {
 	mac.Write([]byte("lotse ecr token 1"))
 	s := &Service{o: o, key: mac.Sum(nil), evaluate: make(chan struct{}, 1)}
 	s.registry = oci.New(oci.Options{
-		Blobs: o.Blobs, Records: &records{db: o.DB, changed: o.Changed}, Authorizer: s, Resolve: s.repositoryOf,
-		MayMount: s.mayMount, Room: o.Room, Fault: o.Fault, Now: o.Now, Log: o.Log,
+		Blobs: o.Blobs, Records: &records{db: o.DB, quotas: o.Quotas, changed: o.Changed}, Authorizer: s, Resolve: s.repositoryOf,
+		MayMount: s.mayMount, Room: s.room, Fault: o.Fault, Now: o.Now, Log: o.Log,
 	})
 	return s
 }

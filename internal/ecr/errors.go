@@ -2,6 +2,7 @@ package ecr
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/lotse-project/lotse/internal/awswire"
@@ -49,6 +50,17 @@ func textDenied(user, action, resource string) string {
 
 func awsError(code, message string) *awswire.Error {
 	return &awswire.Error{Code: code, Message: message}
+}
+
+// noRoom says in the API's words what a quota or the disk refuses; nil if e is something else.
+func noRoom(e *oci.Error) error {
+	switch {
+	case e.Code != "DENIED":
+		return nil
+	case e.Status == http.StatusInsufficientStorage:
+		return &awswire.Error{Code: "InsufficientStorage", Status: e.Status, Message: e.Message}
+	}
+	return awsError("LimitExceededException", e.Message)
 }
 
 // invalid is a bad parameter.

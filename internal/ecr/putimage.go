@@ -51,6 +51,9 @@ func (c *contents) putError(err error, tag string) error {
 	if !errors.As(err, &e) {
 		return err
 	}
+	if err := noRoom(e); err != nil {
+		return err
+	}
 	switch e.Code {
 	case "TAG_INVALID":
 		if tagRE.MatchString(tag) {

@@ -17,6 +17,7 @@ import (
 // records are oci.Records in the store. The registry calls repositories by their keys there.
 type records struct {
 	db      *store.DB
+	quotas  Quotas
 	changed func(Change)
 }
 

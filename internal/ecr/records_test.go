@@ -16,7 +16,7 @@ func TestRecords(t *testing.T) {
 		l := newLab(t)
 		name := func(repo string) *string { _, n := arn.ScopeOf(repo); return &n }
 		return ocitest.RecordsUnderTest{
-			Records: &records{db: l.o.DB, changed: func(Change) {}}, A: l.create("app"), B: l.create("app/sub"),
+			Records: &records{db: l.o.DB, quotas: Quotas{}.complete(), changed: func(Change) {}}, A: l.create("app"), B: l.create("app/sub"),
 			SetImmutable: func(repo string, on bool) {
 				how := types.ImageTagMutabilityMutable
 				if on {

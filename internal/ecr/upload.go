@@ -205,6 +205,9 @@ func uploadError(err error, id string, repo state.Repository) error {
 	case !errors.As(err, &e):
 		return err
 	}
+	if err := noRoom(e); err != nil {
+		return err
+	}
 	switch e.Code {
 	case "BLOB_UPLOAD_UNKNOWN":
 		return errNoUpload(id, repo)

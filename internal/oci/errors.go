@@ -34,8 +34,10 @@ var (
 	errManifestUnknown = &Error{Status: 404, Code: "MANIFEST_UNKNOWN", Message: "Requested image not found"}
 	errMirror          = &Error{Status: 405, Code: "UNSUPPORTED", Message: "images below " + MirrorPrefix + " are imported (lotse image import), not pushed"}
 	errBusy            = &Error{Status: 409, Code: "BLOB_UPLOAD_INVALID", Message: "another request is writing to this upload"}
-	errFull            = &Error{Status: 507, Code: "DENIED", Message: "no space left on the registry's disk: delete images (batch-delete-image) or make the disk larger"}
 )
+
+// ErrFull refuses what there is no room for on the disk.
+var ErrFull = &Error{Status: http.StatusInsufficientStorage, Code: "DENIED", Message: "no space left on the registry's disk: delete images (aws ecr batch-delete-image), free what nothing needs (lotse image gc), or make the disk larger"}
 
 func errName(name string) *Error {
 	return &Error{Status: 400, Code: "NAME_INVALID", Message: fmt.Sprintf("%q is not a repository name", name)}
@@ -76,7 +78,7 @@ func (g *Registry) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &e):
 	case errors.Is(err, syscall.ENOSPC):
-		e = errFull
+		e = ErrFull
 		g.o.Log.Error("registry: disk full", "method", r.Method, "path", r.URL.Path, "err", err)
 	case r.Context().Err() != nil:
 		return // nobody listens

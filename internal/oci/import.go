@@ -219,19 +219,13 @@ func document(name string) bool {
 
 // store uploads content; want "" takes whatever digest it has.
 func (i *importer) store(ctx context.Context, alg digest.Algorithm, want digest.Digest, r io.Reader) (Blob, error) {
-	if err := i.g.room(); err != nil {
-		return Blob{}, err
-	}
 	id, u, err := i.g.newUpload(ctx, i.repo)
 	if err != nil {
 		return Blob{}, err
 	}
 	defer u.Unlock()
 	dg := alg.Digester()
-	n, err := io.Copy(u.w, io.TeeReader(io.LimitReader(r, i.g.o.MaxBlob+1), dg.Hash()))
-	if err == nil && n > i.g.o.MaxBlob {
-		err = errSize("the file", i.g.o.MaxBlob)
-	}
+	err = i.g.appendTo(ctx, i.repo, id, u, io.TeeReader(r, dg.Hash()), -1)
 	if err == nil && want != "" && want != dg.Digest() {
 		err = fmt.Errorf("its content has digest %s: %w", dg.Digest(), ErrDigestMismatch)
 	}

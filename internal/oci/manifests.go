@@ -63,6 +63,13 @@ func (g *Registry) Put(ctx context.Context, repo string, raw []byte, mediaType s
 	if err := g.checkChildren(ctx, repo, m); err != nil {
 		return m, err
 	}
+	_, err = g.o.Records.Manifest(ctx, repo, m.Digest)
+	if errors.Is(err, ErrNotFound) {
+		err = g.roomFor(ctx, repo, m.Size)
+	}
+	if err != nil {
+		return m, err
+	}
 	return m, g.storeManifest(ctx, repo, m, raw, tags)
 }
 
@@ -187,9 +194,6 @@ func (g *Registry) getManifest(c *call) error {
 func (g *Registry) putManifest(c *call) error {
 	raw, err := io.ReadAll(io.LimitReader(c.r.Body, MaxManifest+1))
 	if err != nil {
-		return err
-	}
-	if err := g.room(); err != nil {
 		return err
 	}
 	tags := []string{c.arg}

@@ -34,9 +34,10 @@ type Options struct {
 	Resolve func(r *http.Request, name string) (repo string, err error)
 	// MayMount tells whether pushes to a repository may take layers of others instead of uploading them. Nil: they may.
 	MayMount func(ctx context.Context, repo string) (bool, error)
-	// Room refuses uploads when it returns an error, for instance because the disk is nearly full.
-	// Nil: there is always room.
-	Room func() error
+	// Room is how many bytes may still come to a blob or manifest of a repository that has so many already, and what
+	// those are told who bring more: the disk is nearly full, or the repository's share of it used up. Nil: as many as
+	// there are.
+	Room func(ctx context.Context, repo string, have int64) (left int64, refusal *Error, err error)
 	// MaxBlob is the size of the largest blob accepted, in bytes. 0: 52 000 MiB. Source: ECR quotas.
 	MaxBlob int64
 	// UploadTTL is how long an upload may lie untouched. 0: 24 h.

@@ -20,7 +20,7 @@ func (e *ErrOffset) Error() string {
 
 // BeginUpload opens an upload to a repository, for those who bring a blob otherwise than through /v2/.
 func (g *Registry) BeginUpload(ctx context.Context, repo string) (id string, err error) {
-	if err := g.room(); err != nil {
+	if err := g.roomFor(ctx, repo, 1); err != nil {
 		return "", err
 	}
 	id, u, err := g.newUpload(ctx, repo)

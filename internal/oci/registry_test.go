@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,14 +30,14 @@ type bench struct {
 	store   *ocitest.DirStore
 	dir     string
 	now     time.Time
-	room    error
+	room    int64
 }
 
 const scope = "000000000000/us-east-1/"
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{records: ocitest.NewRecords(scope+"foo", scope+"foo/bar"), dir: t.TempDir(), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	b := &bench{room: 1 << 40, records: ocitest.NewRecords(scope+"foo", scope+"foo/bar"), dir: t.TempDir(), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	b.store = ocitest.NewDirStore(b.dir)
 	b.g = b.registry()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.g.ServeHTTP(w, r) }))
@@ -58,9 +59,11 @@ func (b *bench) registry() *oci.Registry {
 			}
 			return scope + name, nil
 		},
-		Room: func() error { return b.room },
-		Now:  func() time.Time { return b.now },
-		Log:  slog.New(slog.DiscardHandler),
+		Room: func(context.Context, string, int64) (int64, *oci.Error, error) {
+			return b.room, &oci.Error{Status: 507, Code: "DENIED", Message: "disk low"}, nil
+		},
+		Now: func() time.Time { return b.now },
+		Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -85,6 +88,9 @@ func (b *bench) do(t *testing.T, user, method, path string, header map[string]st
 	}
 	for k, v := range header {
 		req.Header.Set(k, v)
+	}
+	if header["Transfer-Encoding"] != "" {
+		req.ContentLength = -1
 	}
 	if user != "" {
 		req.SetBasicAuth(user, "x")
@@ -355,8 +361,25 @@ func TestUpload_OneRequestAtATime(t *testing.T) {
 
 func TestUpload_RefusedWhenThereIsNoRoom(t *testing.T) {
 	b := newBench(t)
-	b.room = &oci.Error{Status: 507, Code: "DENIED", Message: "disk low"}
-	res := b.do(t, "admin", "POST", "/v2/foo/blobs/uploads/", nil, "")
+	begin := func() *http.Response { return b.do(t, "admin", "POST", "/v2/foo/blobs/uploads/", nil, "") }
+	upload := begin().Header.Get("Location")
+	for room, want := range map[int64]int{4: 507, 5: 202} {
+		b.room = room
+		if res := b.do(t, "admin", "PATCH", upload, nil, "12345"); res.StatusCode != want {
+			t.Errorf("5 bytes with room for %d: %s", room, res.Status)
+		}
+	}
+	// Of unknown length: what came is thrown away, for it takes the room of others.
+	b.room = 4
+	long := begin().Header.Get("Location")
+	if res := b.do(t, "admin", "PATCH", long, map[string]string{"Transfer-Encoding": "chunked"}, "12345"); res.StatusCode != 507 {
+		t.Errorf("5 bytes of unknown number with room for 4: %s", res.Status)
+	}
+	if res := b.do(t, "admin", "GET", long, nil, ""); res.StatusCode != 404 {
+		t.Errorf("the upload afterwards: %s", res.Status)
+	}
+	b.room = 0
+	res := begin()
 	if res.StatusCode != 507 || !strings.Contains(text(res), "disk low") {
 		t.Errorf("upload on a full disk: %s", res.Status)
 	}

@@ -65,10 +65,10 @@ func (g *Registry) beginUpload(c *call) error {
 			}
 		}
 	}
-	if err := g.room(); err != nil {
+	ctx := c.r.Context()
+	if err := g.roomFor(ctx, c.repo, 1); err != nil {
 		return err
 	}
-	ctx := c.r.Context()
 	id, u, err := g.newUpload(ctx, c.repo)
 	if err != nil {
 		return err
@@ -215,28 +215,44 @@ func (g *Registry) receive(c *call, id string, u *upload) error {
 	return g.appendTo(c.r.Context(), c.repo, id, u, c.r.Body, c.r.ContentLength)
 }
 
+// roomStep is how many bytes come before it is looked again whether there is room: others push, too.
+const roomStep = 64 << 20
+
 // appendTo takes the next bytes of an upload; size is how many there are, -1 if nobody knows. The upload is locked.
 func (g *Registry) appendTo(ctx context.Context, repo, id string, u *upload, r io.Reader, size int64) error {
-	if err := g.room(); err != nil {
-		return err
-	}
-	left := g.o.MaxBlob - u.w.Offset()
-	if size > left {
-		return errSize("the blob", g.o.MaxBlob)
-	}
-	n, err := io.Copy(u.w, io.LimitReader(r, left+1))
-	u.used = g.o.Now()
-	if err != nil {
-		// What came counts; the next request opens the upload anew and sees how much it was.
-		_ = u.w.Close()
-		u.w = nil
-		return fmt.Errorf("upload %s: %w", id, err)
-	}
-	if n > left {
-		return errors.Join(errSize("the blob", g.o.MaxBlob), g.abandon(ctx, repo, id, u))
+	for {
+		left, refusal, err := g.room(ctx, repo, u.w.Offset())
+		if err != nil {
+			return err
+		}
+		if size > left {
+			return refusal
+		}
+		step := min(left, roomStep)
+		n, err := io.Copy(u.w, io.LimitReader(r, step))
+		u.used = g.o.Now()
+		if err == nil && n == left && another(r) {
+			return errors.Join(refusal, g.abandon(ctx, repo, id, u))
+		}
+		if err != nil {
+			// What came counts; the next request opens the upload anew and sees how much it was.
+			_ = u.w.Close()
+			u.w = nil
+			return fmt.Errorf("upload %s: %w", id, err)
+		}
+		if n < step || n == left {
+			break
+		}
+		size -= n
 	}
 	g.o.Fault("registry.append:after")
 	return nil
+}
+
+// another tells whether r has more.
+func another(r io.Reader) bool {
+	n, _ := io.ReadFull(r, make([]byte, 1))
+	return n > 0
 }
 
 // finish takes the last bytes and makes a blob of the upload.
@@ -277,11 +293,26 @@ func (g *Registry) commitUpload(ctx context.Context, repo, id string, u *upload,
 	return b, err
 }
 
-func (g *Registry) room() error {
+// room is Options.Room, and what MaxBlob leaves.
+func (g *Registry) room(ctx context.Context, repo string, have int64) (left int64, refusal *Error, err error) {
+	left, refusal = g.o.MaxBlob-have, errSize("the blob", g.o.MaxBlob)
 	if g.o.Room == nil {
-		return nil
+		return left, refusal, nil
 	}
-	return g.o.Room()
+	n, r, err := g.o.Room(ctx, repo, have)
+	if err == nil && n < left {
+		return max(n, 0), r, nil
+	}
+	return left, refusal, err
+}
+
+// roomFor refuses so many bytes for which there is no room.
+func (g *Registry) roomFor(ctx context.Context, repo string, size int64) error {
+	left, refusal, err := g.room(ctx, repo, 0)
+	if err == nil && left < size {
+		return refusal
+	}
+	return err
 }
 
 func (c *call) progressHeader(id string, u *upload) {

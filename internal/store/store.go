@@ -30,6 +30,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", in Go alone: no cgo, cross-compiles
@@ -45,7 +46,7 @@ var (
 	// ErrClosed: the store has been closed.
 	ErrClosed = errors.New("store is closed")
 	// ErrFull: no room for the write, on the disk or under Options.MaxBytes. Nothing of it was stored.
-	ErrFull = errors.New("no room left for the state file")
+	ErrFull = fmt.Errorf("no room left for the state file: %w", syscall.ENOSPC)
 	// ErrLocked: another process, or another DB of this one, has the file open.
 	ErrLocked = errors.New("state file is in use")
 )

@@ -86,6 +86,15 @@ func (t Table[T]) List(tx Reader, prefix string) iter.Seq2[Object[T], error] {
 	}
 }
 
+// Count is how many records List would find.
+func (t Table[T]) Count(tx Reader, prefix string) (n int, err error) {
+	err = tx.row("SELECT count(*) FROM record WHERE kind = ? AND key >= ? AND key < ?", []any{t.kind, prefix, prefixEnd(prefix)}, []any{&n})
+	if err != nil {
+		err = t.wrap("count", prefix, err)
+	}
+	return n, err
+}
+
 // Put stores o if the record is still at o.Rev (0: if there is none), else ErrConflict. It sets o.Rev; should the
 // transaction be rolled back, o.Rev is put back too. A value equal to the stored one is not written and makes no
 // change: a controller that puts what it found does not wake itself.

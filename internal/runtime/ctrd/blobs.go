@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
@@ -234,6 +235,8 @@ func native(err error) error {
 		return fmt.Errorf("%w: %w", oci.ErrNotFound, err)
 	case errdefs.IsFailedPrecondition(err):
 		return fmt.Errorf("%w: %w", oci.ErrDigestMismatch, err)
+	case strings.Contains(err.Error(), syscall.ENOSPC.Error()): // gRPC leaves the text alone
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
 	}
 	return err
 }

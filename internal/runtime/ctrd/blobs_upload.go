@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -127,6 +128,9 @@ func (u *upload) Write(p []byte) (n int, err error) {
 		u.off += int64(k)
 		if err == nil {
 			continue
+		}
+		if err := native(err); errors.Is(err, syscall.ENOSPC) {
+			return n, err
 		}
 		got, rerr := u.reopen(int64(len(p) - n))
 		if rerr != nil {
