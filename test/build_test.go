@@ -3,9 +3,13 @@ package test
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/lotse-project/lotse/test/server"
 )
 
 // What users of docker buildx type works with lotse build, and what doesn't build says why and what to do.
@@ -61,4 +65,68 @@ func TestBuildCommand(t *testing.T) {
 	refused(t, s, 64, "build", "-t", "ghcr.io/me/shop:1", dir)
 	refused(t, s, 64, "build", "--secret", "src=x", dir)
 	refused(t, s, 64, "build", "--output", "type=gha", dir)
+}
+
+// A deployment of the same source does nothing and says so: after a touch, from another folder, and from an empty cache.
+func TestDeploy_Unchanged(t *testing.T) {
+	s := start(t)
+	dir := filepath.Join(t.TempDir(), "same")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, "hello"), ".")
+	cmd.Dir = filepath.Join(server.Root(), "examples", "hello")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	write(t, dir, "Dockerfile", "FROM scratch\nWORKDIR /srv\nCOPY hello /bin/hello\nCOPY page .\nEXPOSE 8080\nENTRYPOINT [\"/bin/hello\"]\n")
+	write(t, dir, "page", "a page")
+	type result struct {
+		Unchanged                   bool
+		Image, Revision, Deployment string
+	}
+	up := func(dir string) (r result) {
+		t.Helper()
+		lines := strings.Split(lotse(t, s, "deploy", "--count", "1", "--progress", "json", dir), "\n")
+		for _, l := range lines {
+			if strings.Contains(l, `"type":"result"`) {
+				if err := json.Unmarshal([]byte(l), &r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return r
+	}
+	first := up(dir)
+	if first.Unchanged || first.Image == "" {
+		t.Errorf("the first: %+v", first)
+	}
+	want := first
+	want.Unchanged = true
+
+	at := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "page"), at, at); err != nil {
+		t.Fatal(err)
+	}
+	if got := up(dir); got != want {
+		t.Errorf("after a touch: %+v, want %+v", got, want)
+	}
+	other := filepath.Join(t.TempDir(), "same")
+	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if freed := lotse(t, s, "build", "prune", "--all"); strings.HasPrefix(freed, "freed 0B") {
+		t.Errorf("prune: %s", freed)
+	}
+	if got := up(other); got != want {
+		t.Errorf("elsewhere, from an empty cache: %+v, want %+v", got, want)
+	}
+	if _, text, err := s.Run(t.Context(), "deploy", "--count", "1", dir); err != nil || !strings.Contains(text, "nothing changed: same:1 serves already") {
+		t.Errorf("it does not say so: %v\n%s", err, text)
+	}
+	write(t, dir, "page", "b page")
+	if got := up(dir); got.Unchanged || got.Image == first.Image {
+		t.Errorf("a changed page: %+v", got)
+	}
 }

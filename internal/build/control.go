@@ -37,7 +37,9 @@ type control struct {
 	backend *grpc.ClientConn
 	limits  limits
 	built   func(context.Context, Image) error
-	log     *slog.Logger
+
+	rewritten *rewritten
+	log       *slog.Logger
 }
 
 // Solve builds.
@@ -46,7 +48,7 @@ func (c *control) Solve(ctx context.Context, req *controlapi.SolveRequest) (*con
 	if err != nil {
 		return nil, err
 	}
-	resp, err := controlapi.NewControlClient(c.backend).Solve(ctx, restricted)
+	resp, err := c.rewritten.solve(ctx, c.backend, restricted, record)
 	if err != nil || record == "" {
 		return resp, err
 	}

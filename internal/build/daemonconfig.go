@@ -34,7 +34,8 @@ func (d *Daemon) config() string {
 	line("[worker.oci]\nenabled = false")
 	line("[worker.containerd]\nenabled = true")
 	line("address = %q\nnamespace = %q", d.o.Containerd, d.o.Namespace)
-	line("gc = true\nmaxUsedSpace = \"%d\"", d.o.Cache)
+	// What was used last stays; a disk that is nearly full for other reasons loses all of it.
+	line("gc = true\nmaxUsedSpace = \"%d\"\nminFreeSpace = \"5%%\"", d.o.Cache)
 	line("networkMode = \"host\"") // NetworkNone is enforced for each build, see restrict
 	line("defaultCgroupParent = %q", d.o.CgroupParent)
 	line("[worker.containerd.runtime]\nname = \"io.containerd.runc.v2\"")

@@ -2,7 +2,7 @@ package build
 
 // DefaultEpoch is the time, in seconds since 1970, to which later timestamps in an image are set: 1980-01-01 00:00:01
 // UTC, as in the images of Cloud Native Buildpacks. It is the same for each version of the source, so that a layer
-// whose content didn't change stays the same layer. See doc/decision/0008-reproducible-images.md.
+// whose content didn't change stays the same layer. See doc/decision/0007-reproducible-images.md.
 const DefaultEpoch = "315532801"
 
 // epochArg is the build argument by which BuildKit knows the epoch. Source: reproducible-builds.org.

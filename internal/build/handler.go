@@ -42,6 +42,10 @@ type HandlerOptions struct {
 	// a killed server didn't get to are those whose names begin with "lotse.build/". Nil: the record stays.
 	Built func(ctx context.Context, img Image) error
 
+	// Hold has a record hold an image that an earlier build left; false when it isn't whole any more. With it, times
+	// in an image are rewritten once, not in each build. Nil: in each.
+	Hold func(ctx context.Context, record string, img Image) (bool, error)
+
 	// Imported tells the registries of which images are in the mirror, such as "quay.io". Nil: those that the daemon
 	// knows a mirror of.
 	Imported func(ctx context.Context) ([]string, error)
@@ -55,8 +59,9 @@ type HandlerOptions struct {
 // It takes no account of who may build: whoever gets here may, may use what other builds cached, and runs the steps as
 // root of a container.
 type Handler struct {
-	daemon *Daemon
-	o      HandlerOptions
+	daemon    *Daemon
+	o         HandlerOptions
+	rewritten rewritten
 
 	mu      sync.Mutex
 	closed  bool
@@ -69,7 +74,7 @@ func NewHandler(d *Daemon, o HandlerOptions) *Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{daemon: d, o: o, tunnels: map[net.Conn]struct{}{}}
+	return &Handler{daemon: d, o: o, rewritten: rewritten{hold: o.Hold, results: map[string]map[string]string{}}, tunnels: map[net.Conn]struct{}{}}
 }
 
 // ServeHTTP upgrades the connection and serves it until the client closes it.
@@ -135,7 +140,7 @@ func (h *Handler) serve(ctx context.Context, conn net.Conn, backend *grpc.Client
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.WaitForHandlers(true))
-	controlapi.RegisterControlServer(s, &control{caller: ctx, backend: backend, limits: limits, built: h.o.Built, log: h.o.Log})
+	controlapi.RegisterControlServer(s, &control{caller: ctx, backend: backend, limits: limits, built: h.o.Built, rewritten: &h.rewritten, log: h.o.Log})
 	l := newOneListener(conn)
 	_ = s.Serve(l) // always ends with the listener's io.EOF
 	s.Stop()

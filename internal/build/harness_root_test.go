@@ -18,7 +18,11 @@ import (
 	"unsafe"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,6 +83,9 @@ type lab struct {
 	daemon *Daemon
 	server *httptest.Server
 	built  []Image
+
+	held        int  // times that an image of an earlier build was held
+	holdNothing bool // as if its content had gone
 }
 
 func newLab(t *testing.T) *lab {
@@ -107,7 +114,14 @@ func newLab(t *testing.T) *lab {
 		Network: NetworkNone, RemoveContainers: l.removeContainers, Log: testLog(t),
 	}
 	l.newDaemon(t)
-	h := NewHandler(l.daemon, HandlerOptions{Built: func(_ context.Context, img Image) error { l.built = append(l.built, img); return nil }, Log: testLog(t)})
+	l.serve(t)
+	return l
+}
+
+// serve has a server give builds by the daemon.
+func (l *lab) serve(t *testing.T) {
+	t.Helper()
+	h := NewHandler(l.daemon, HandlerOptions{Built: func(_ context.Context, img Image) error { l.built = append(l.built, img); return nil }, Hold: l.hold, Log: testLog(t)})
 	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Authorization"), "/us-east-1/lotse/aws4_request") {
 			http.Error(w, "unsigned", http.StatusForbidden)
@@ -116,7 +130,36 @@ func newLab(t *testing.T) *lab {
 		h.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() { h.Close(); l.server.Close() })
-	return l
+}
+
+// hold does what the server's runtime does for HandlerOptions.Hold.
+func (l *lab) hold(ctx context.Context, record string, img Image) (bool, error) {
+	if l.holdNothing {
+		return false, nil
+	}
+	c, err := containerd.New(l.opts.Containerd)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	ctx = namespaces.WithNamespace(ctx, l.opts.Namespace)
+	_, err = c.ImageService().Create(ctx, images.Image{Name: record, Target: ocispec.Descriptor{MediaType: img.MediaType, Digest: digest.Digest(img.Digest), Size: img.Size}})
+	l.held++
+	return err == nil, err
+}
+
+// cacheSize is what buildkitd says its cache has.
+func (l *lab) cacheSize(ctx context.Context) (bytes int64, err error) {
+	c, err := bkclient.New(ctx, l.daemon.address())
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	all, err := c.DiskUsage(ctx)
+	for _, u := range all {
+		bytes += u.Size
+	}
+	return bytes, err
 }
 
 func (l *lab) newDaemon(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,11 +83,14 @@ func (a *app) result(w *deploy.Workflow, res deploy.Result) error {
 			timings[t.Phase] = t.Took.Milliseconds()
 		}
 		return json.NewEncoder(a.out).Encode(map[string]any{"type": "result", "outcome": "ok", "url": res.URL, "revision": res.Revision,
-			"deployment": res.Deployment, "image": res.Image, "timings": timings})
+			"deployment": res.Deployment, "image": res.Image, "unchanged": res.Unchanged, "timings": timings})
 	case "quiet":
 	default:
 		a.table(w.Timings, res.Total)
 		fmt.Fprintln(a.err)
+		if res.Unchanged {
+			fmt.Fprintf(a.err, " nothing changed: %s serves already\n\n", res.Revision[strings.LastIndexByte(res.Revision, '/')+1:])
+		}
 	}
 	fmt.Fprintln(a.out, res.URL)
 	return nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/lotse-project/lotse/internal/build"
@@ -52,7 +54,8 @@ timestamps in the layers are set to 1980-01-01; --source-date-epoch none leaves 
   lotse build --target test --output type=local,dest=report .
   lotse build -t shop:1.4 --cache-to type=registry,ref=shop:cache,mode=max --cache-from shop:cache .
   lotse build -t shop:1.4 --platform linux/amd64,linux/arm64 .
-  git archive HEAD | lotse build -t shop:1.4 -`,
+  git archive HEAD | lotse build -t shop:1.4 -
+  lotse build prune --keep 2GiB`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runBuild(cmd.Context(), folder(args), out) }}
 	f := c.Flags()
 	a.inputs.flags(f)
@@ -66,6 +69,46 @@ timestamps in the layers are set to 1980-01-01; --source-date-epoch none leaves 
 	f.StringVar(&out.provenance, "provenance", "", "attach how the image was built: true, mode=min or mode=max (default: not)")
 	f.StringVar(&out.sbom, "sbom", "", "attach what is in the image, as found by a scanner's image: true or generator=IMAGE (default: not)")
 	f.StringVar(&out.progress, "progress", "auto", "auto, tty, plain, rawjson, json or quiet")
+	c.AddCommand(a.buildPrune())
+	return c
+}
+
+func (a *app) buildPrune() *cobra.Command {
+	var o build.PruneOptions
+	var keep string
+	c := &cobra.Command{Use: "prune", Short: "Free what builds keep for the next ones", Args: cobra.NoArgs,
+		Long: `Removes build cache at once. That happens by itself as well, within a minute of a build, as far as
+the cache is greater than the server's --build-cache, and when less than 5 % of the disk are free.
+Images in repositories stay, and so does what a build uses now.`,
+		Example: "  lotse build prune\n  lotse build prune --all\n  lotse build prune --keep 2GiB\n  lotse build prune --unused-for 72h",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if keep != "" {
+				n, err := units.RAMInBytes(keep)
+				if err != nil {
+					return usageError{fmt.Errorf("--keep: %w", err)}
+				}
+				o.Keep = n
+			}
+			t, err := a.target(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if t.local == nil {
+				return fmt.Errorf("%s is no Lotse server", t.banner())
+			}
+			var gone build.Pruned
+			if err := t.local.call(cmd.Context(), http.MethodPost, "/_lotse/builds/prune", o, &gone); err != nil {
+				return err
+			}
+			if a.flags.output == "json" {
+				return json.NewEncoder(a.out).Encode(gone)
+			}
+			fmt.Fprintf(a.out, "freed %s: %d records\n", size(gone.Bytes), gone.Records)
+			return nil
+		}}
+	c.Flags().BoolVarP(&o.All, "all", "a", false, "also cache mounts, contexts, and what belongs to images")
+	c.Flags().StringVar(&keep, "keep", "", "how much may stay, such as 2GiB, the used last (default: nothing)")
+	c.Flags().DurationVar(&o.UnusedFor, "unused-for", 0, "only what wasn't used for this long")
 	return c
 }
 

@@ -50,6 +50,7 @@ func (a *app) serverRun() *cobra.Command {
 	f.Var((*byteSize)(&o.KeepFree), "keep-free", "what pushes and builds leave free on the disk for everything else (default a twentieth of it, at most 1GiB)")
 	f.Var((*byteSize)(&o.Quotas.Repository), "repository-quota", "how large the images of a repository may be together; 0 for no limit")
 	f.Var((*byteSize)(&o.Quotas.Total), "registry-quota", "how large the images of all repositories may be together; 0 for no limit")
+	f.Var((*byteSize)(&o.BuildCache), "build-cache", "how much disk builds may keep for the next ones (default 20GiB)")
 	f.DurationVar(&o.TokenTTL, "token-ttl", 12*time.Hour, "how long a registry login is valid")
 	return c
 }

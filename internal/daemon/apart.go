@@ -47,7 +47,7 @@ func takeApart(ctx context.Context, p Paths) error {
 
 // stopBuilder ends buildkitd. What it has in containerd, containerd must be up to remove.
 func stopBuilder(ctx context.Context, p Paths, c *ctrd.Supervisor, log *slog.Logger) error {
-	b, err := newBuilder(p, c, "", nil, log)
+	b, err := newBuilder(p, c, "", nil, 0, log)
 	if err != nil {
 		return err
 	}

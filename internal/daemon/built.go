@@ -6,6 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/build"
@@ -49,9 +52,14 @@ func (b *built) note(ctx context.Context, img build.Image) error {
 	return nil
 }
 
+// hold is build.HandlerOptions.Hold.
+func (b *built) hold(ctx context.Context, record string, img build.Image) (bool, error) {
+	return b.containerd.HoldImage(ctx, record, ocispec.Descriptor{MediaType: img.MediaType, Digest: digest.Digest(img.Digest), Size: img.Size})
+}
+
 // adopt calls do if the caller built the digest, and lets go of the build's own hold then.
-func (b *built) adopt(ctx context.Context, digest string, do func() error) error {
-	key := builtKey{scopeOf(ctx), digest}
+func (b *built) adopt(ctx context.Context, dgst string, do func() error) error {
+	key := builtKey{scopeOf(ctx), dgst}
 	b.mu.Lock()
 	r, ok := b.results[key]
 	b.mu.Unlock()

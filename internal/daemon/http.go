@@ -29,6 +29,7 @@ func (s *server) handler() http.Handler {
 	m.HandleFunc("GET /_lotse/health", s.health)
 	m.Handle("GET /metrics", s.metrics.handler())
 	m.HandleFunc("POST "+build.Path, s.serveBuild)
+	m.HandleFunc("POST /_lotse/builds/prune", s.own(s.pruneBuilds))
 	m.HandleFunc("POST /_lotse/adopt", s.own(s.adopt))
 	m.HandleFunc("GET /_lotse/trace", s.own(s.trace))
 	m.HandleFunc("GET /_lotse/counters", s.own(s.counters))
@@ -221,6 +222,15 @@ func (s *server) collectImages(r *http.Request, _ []byte) (any, error) {
 		return nil, err
 	}
 	return s.blobs.Collect(r.Context())
+}
+
+// pruneBuilds frees what builds keep for the next ones.
+func (s *server) pruneBuilds(r *http.Request, body []byte) (any, error) {
+	var o build.PruneOptions
+	if err := json.Unmarshal(body, &o); err != nil {
+		return nil, &awswire.Error{Code: "SerializationException", Message: "The request is no JSON of All, Keep and UnusedFor.", Err: err}
+	}
+	return s.builder.Prune(r.Context(), o)
 }
 
 // verifyImages reads all content of repositories, and says what is damaged.

@@ -24,6 +24,7 @@ type Options struct {
 	Ephemeral       bool         // a data directory of its own, removed at the end
 	StrictTiming    bool         // AWS's own waits
 	InsecureListen  bool         // beyond loopback, without TLS
+	BuildCache      int64        // bytes that builds keep for the next ones; 0: 20 GiB
 	RegistryHost    string       // in repository URIs; "": localhost and the port
 	TokenTTL        time.Duration
 	KeepFree        int64 // bytes of the disk that pushes and builds leave to others; 0: a twentieth of it, at most 1 GiB

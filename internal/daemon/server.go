@@ -130,11 +130,12 @@ func (s *server) ground(port int, p Paths) (err error) {
 		return err
 	}
 	s.engine = ctrd.NewEngine(s.containerd)
-	if s.builder, err = newBuilder(p, s.containerd, fmt.Sprintf("127.0.0.1:%d/%s", port, oci.MirrorPrefix), []string{s.o.RegistryHost}, log.With("part", "builder")); err != nil {
+	if s.builder, err = newBuilder(p, s.containerd, fmt.Sprintf("127.0.0.1:%d/%s", port, oci.MirrorPrefix), []string{s.o.RegistryHost}, s.o.BuildCache, log.With("part", "builder")); err != nil {
 		return err
 	}
 	s.built = newBuilt(s.containerd)
-	s.builds = build.NewHandler(s.builder, build.HandlerOptions{Built: s.built.note, Imported: func(ctx context.Context) ([]string, error) { return s.ecr.ImportedHosts(ctx) }, Log: log.With("part", "builder")})
+	s.builds = build.NewHandler(s.builder, build.HandlerOptions{Built: s.built.note, Hold: s.built.hold, Log: log.With("part", "builder"),
+		Imported: func(ctx context.Context) ([]string, error) { return s.ecr.ImportedHosts(ctx) }}) // which is made later
 	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Plane(), "lb", "--run", p.Run, "--snapshot", p.Snapshot(), "--key", p.BalancerKey()}, log}
 	s.net = &guardian{"net", p.PIDFile("net"), p.Data + "/net/log", []string{p.Plane(), "net", "--snapshot", p.Names(), "--socket", p.NamesSocket()}, log}
 	s.balancer = lbconfig.NewClient(p.BalancerSocket())
@@ -220,11 +221,11 @@ func (s *server) home() arn.Scope { return arn.Scope{Account: s.o.Account, Regio
 
 // newBuilder makes the builder. Its builds reach no network, and its base images come from our
 // own registry alone.
-func newBuilder(p Paths, c *ctrd.Supervisor, mirror string, hosts []string, log *slog.Logger) (*build.Daemon, error) {
+func newBuilder(p Paths, c *ctrd.Supervisor, mirror string, hosts []string, cache int64, log *slog.Logger) (*build.Daemon, error) {
 	return build.NewDaemon(build.DaemonOptions{
 		Binary: p.Bin + "/buildkitd", Root: p.Data + "/buildkit", RunDir: p.Run,
 		Containerd: c.Address(), Namespace: c.Namespace(), CgroupParent: "/lotse-" + p.ID + "/build",
-		Runc: p.Bin + "/runc", RuncRoot: p.Run + "/runc-build", Mirror: mirror, RegistryHosts: hosts, Network: build.NetworkNone,
+		Runc: p.Bin + "/runc", RuncRoot: p.Run + "/runc-build", Mirror: mirror, RegistryHosts: hosts, Cache: cache, Network: build.NetworkNone,
 		RemoveContainers: c.RemoveContainers, Log: log,
 	})
 }

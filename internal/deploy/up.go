@@ -43,6 +43,7 @@ type Timing struct {
 // A Result is what a finished run has brought about.
 type Result struct {
 	URL, Revision, Deployment, Image string
+	Unchanged                        bool // all was as it should be: there is no new deployment
 	Total                            time.Duration
 }
 
@@ -99,7 +100,7 @@ func (w *Workflow) Up(ctx context.Context) (Result, error) {
 	}
 	if err := w.phase("service", ExitFailed, "The service did not come up.", func() (string, error) {
 		var err error
-		res.Deployment, err = w.service(ctx, res.Revision, b, network, taskGroup)
+		res.Deployment, res.Unchanged, err = w.service(ctx, res.Revision, b, network, taskGroup)
 		if err != nil {
 			return "", err
 		}
@@ -108,7 +109,11 @@ func (w *Workflow) Up(ctx context.Context) (Result, error) {
 		if errors.As(err, &f) && f.Exit == ExitRolledBack {
 			err = errors.Join(err, b.restore(ctx, w.Clients))
 		}
-		return fmt.Sprintf("%d of %d targets healthy, revision %s serves", r.Healthy, r.Desired, short(res.Revision)), err
+		said := fmt.Sprintf("%d of %d targets healthy, revision %s serves", r.Healthy, r.Desired, short(res.Revision))
+		if res.Unchanged {
+			said = "nothing changed: " + said
+		}
+		return said, err
 	}); err != nil {
 		return res, err
 	}
@@ -213,15 +218,15 @@ func (w *Workflow) definition(image, role string) *ecs.RegisterTaskDefinitionInp
 	return in
 }
 
-// service creates or updates the service and tells the id of its newest deployment.
-func (w *Workflow) service(ctx context.Context, revision string, b Balancer, n Network, group string) (string, error) {
+// service creates or updates the service and tells the id of its newest deployment, and whether that was there before.
+func (w *Workflow) service(ctx context.Context, revision string, b Balancer, n Network, group string) (id string, unchanged bool, err error) {
 	a := w.App
 	if err := ensureCluster(ctx, w.Clients, a); err != nil {
-		return "", err
+		return "", false, err
 	}
 	found, err := w.ECS.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: aws.String(a.Cluster()), Services: []string{a.Service()}})
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	rollback := true
 	if cb := a.Deployment.CircuitBreaker; cb != nil && cb.Rollback != nil {
@@ -236,13 +241,15 @@ func (w *Workflow) service(ctx context.Context, revision string, b Balancer, n N
 		assign = ecstypes.AssignPublicIpEnabled // a default subnet on AWS reaches ECR only with a public address
 	}
 	nc := &ecstypes.NetworkConfiguration{AwsvpcConfiguration: &ecstypes.AwsVpcConfiguration{Subnets: n.Subnets, SecurityGroups: []string{group}, AssignPublicIp: assign}}
-	update := func() (string, error) {
+	update := func() (string, bool, error) {
 		out, err := w.ECS.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: aws.String(a.Cluster()), Service: aws.String(a.Service()), TaskDefinition: aws.String(revision),
 			DesiredCount: w.Count, DeploymentConfiguration: dc, NetworkConfiguration: nc, LoadBalancers: lbs, HealthCheckGracePeriodSeconds: grace, ForceNewDeployment: w.Force})
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
-		return primaryID(out.Service), nil
+		id := primaryID(out.Service)
+		same := len(found.Services) > 0 && id == primaryID(&found.Services[0]) && out.Service.DesiredCount == found.Services[0].DesiredCount
+		return id, same, nil
 	}
 	if len(found.Services) > 0 && aws.ToString(found.Services[0].Status) == "ACTIVE" {
 		return update()
@@ -258,9 +265,9 @@ func (w *Workflow) service(ctx context.Context, revision string, b Balancer, n N
 		return update()
 	}
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return primaryID(out.Service), nil
+	return primaryID(out.Service), false, nil
 }
 
 // Private

@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	client "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // RemoveContainers removes containers whose cgroup lies below parent: what a builder that was
@@ -68,4 +70,29 @@ func (s *Supervisor) Images(ctx context.Context, prefix string) ([]string, error
 		}
 	}
 	return names, nil
+}
+
+// HoldImage makes an image record for content that is there, and tells whether all of it was. The record comes first:
+// what it names can't be collected while it is looked for.
+func (s *Supervisor) HoldImage(ctx context.Context, name string, target ocispec.Descriptor) (bool, error) {
+	c, err := s.Client()
+	if err != nil {
+		return false, err
+	}
+	if _, err := c.ImageService().Create(ctx, images.Image{Name: name, Target: target}); err != nil {
+		return false, err
+	}
+	err = images.Walk(ctx, images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if _, err := c.ContentStore().Info(ctx, d.Digest); err != nil {
+			return nil, err
+		}
+		return images.Children(ctx, c.ContentStore(), d)
+	}), target)
+	if err == nil {
+		return true, nil
+	}
+	if errdefs.IsNotFound(err) {
+		return false, s.DropImage(ctx, name)
+	}
+	return false, errors.Join(err, s.DropImage(ctx, name))
 }
