@@ -99,7 +99,7 @@ func benchTaskMemory(b *testing.B) {
 // Private
 
 // pss is a process's proportional set size in MB.
-func pss(b *testing.B, pid int) float64 {
+func pss(b testing.TB, pid int) float64 {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
@@ -116,7 +116,7 @@ func pss(b *testing.B, pid int) float64 {
 }
 
 // taskProcesses sums what runs for tasks beside the containers' own processes, by program.
-func taskProcesses(b *testing.B, s *server.Server) map[string]float64 {
+func taskProcesses(b testing.TB, s *server.Server) map[string]float64 {
 	b.Helper()
 	shims := map[int]bool{}
 	programs := map[int]string{}

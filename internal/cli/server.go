@@ -44,6 +44,7 @@ func (a *app) serverRun() *cobra.Command {
 	f.StringVar(&o.DNSDomain, "dns-domain", "elb.localhost", "what balancers' DNS names end in")
 	f.StringVar(&cidr, "default-vpc-cidr", "172.31.0.0/16", "address range of the default VPC")
 	f.StringVar(&o.Egress, "egress", "none", "what tasks reach outside: none")
+	f.IntVar(&o.TaskMemory, "task-memory", 0, "MiB that tasks may reserve; more than the machine has is for tasks that use less than they reserve (default the machine's but for 512)")
 	f.BoolVar(&o.StrictTiming, "strict-timing", false, "keep AWS's own waits in health checks and draining")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "listen beyond loopback without TLS")
 	f.StringVar(&o.RegistryHost, "registry-host", "", "host:port in repository URIs (default localhost and the port of --listen)")

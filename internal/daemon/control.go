@@ -73,7 +73,7 @@ func (s *server) controllers(ctx context.Context) error {
 	}
 	tasks := task.New(task.Options{DB: s.db, Engine: s.engine, Apply: s.fabric.Apply, Netns: s.network.TaskNetns, Resolve: s.resolve,
 		Stream: s.stream, Secret: s.secret, Buckets: s.p.Buckets(), PublicAddress: s.claimPublic, Endpoints: s.endpoints(), StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "task")})
-	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: taskMemory(), ImageAt: s.ecr.TagDigest, StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "scheduler")})
+	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: s.o.TaskMemory, ImageAt: s.ecr.TagDigest, StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "scheduler")})
 	targets := target.New(target.Options{DB: s.db, Netns: s.network.VPCNetns, Client: s.balancer, Path: s.p.Snapshot(), Apply: s.fabric.Apply, StrictTiming: s.o.StrictTiming,
 		Front: s.front, Fault: s.fault, Log: log.With("part", "target")})
 

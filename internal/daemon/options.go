@@ -22,6 +22,7 @@ type Options struct {
 	DefaultVPC      netip.Prefix // of every account and region
 	Egress          string       // "none"
 	Ephemeral       bool         // a data directory of its own, removed at the end
+	TaskMemory      int          // MiB that tasks may reserve; 0: the machine's but for half a GiB
 	StrictTiming    bool         // AWS's own waits
 	InsecureListen  bool         // beyond loopback, without TLS
 	BuildCache      int64        // bytes that builds keep for the next ones; 0: 20 GiB
@@ -56,6 +57,12 @@ func (o *Options) complete() error {
 	}
 	if o.KeepFree < 0 || o.Quotas.Repository < 0 || o.Quotas.Total < 0 {
 		return errors.New("--keep-free, --repository-quota, --registry-quota: not below 0")
+	}
+	if o.TaskMemory < 0 {
+		return fmt.Errorf("--task-memory %d: tasks reserve some MiB", o.TaskMemory)
+	}
+	if o.TaskMemory == 0 {
+		o.TaskMemory = machineMemory()
 	}
 	if o.TokenTTL <= 0 {
 		return errors.New("--token-ttl: a login must be valid for some time")

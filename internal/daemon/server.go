@@ -166,7 +166,7 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 
 	s.verifier = awsauth.NewVerifier(keys{creds, s.iam}, awsauth.Options{Regions: []string{s.o.Region}})
 	s.api = awswire.NewMux(awswire.MuxOptions{Authenticate: s.authenticate, Authorize: s.iam.Authorize, Log: log, Observe: s.metrics.observe, Explain: s.explain, Coverage: "doc/coverage.md"})
-	s.ecs = ecs.New(ecs.Options{DB: s.db, Memory: taskMemory(), Architecture: architecture()})
+	s.ecs = ecs.New(ecs.Options{DB: s.db, Memory: s.o.TaskMemory, Architecture: architecture()})
 	s.api.Add(s.ecs.API())
 	s.api.Add(s.ecr.API())
 	s.api.Add(elb.New(elb.Options{DB: s.db, DNSDomain: s.o.DNSDomain, PublicPool: s.network.PublicPool(), Log: log}).API())
@@ -230,8 +230,8 @@ func newBuilder(p Paths, c *ctrd.Supervisor, mirror string, hosts []string, cach
 	})
 }
 
-// taskMemory is what tasks may reserve, in MiB: the machine's memory but for half a GiB.
-func taskMemory() int {
+// machineMemory is the machine's in MiB, but for half a GiB.
+func machineMemory() int {
 	b, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0

@@ -139,7 +139,7 @@ func (l *lab) member(sn state.Subnet, group, task string) state.NetworkInterface
 	l.t.Helper()
 	var e state.NetworkInterface
 	l.update(func(tx *store.WriteTx) (err error) {
-		e, err = state.NewInterface(tx, state.NewInterfaceInput{Scope: testScope, Subnet: sn.ID, Groups: []string{group}, Task: task})
+		e, err = state.NewInterface(tx, state.NewInterfaceInput{Scope: testScope, Subnet: sn.ID, Groups: []string{group}, Task: task, Cluster: "main"})
 		return err
 	})
 	return e

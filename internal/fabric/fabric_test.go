@@ -3,6 +3,7 @@ package fabric
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -135,7 +136,7 @@ func (b *bench) newInterface(sn state.Subnet, task string) state.NetworkInterfac
 	b.t.Helper()
 	var e state.NetworkInterface
 	b.update(func(tx *store.WriteTx) (err error) {
-		e, err = state.NewInterface(tx, state.NewInterfaceInput{Scope: sn.Scope, Subnet: sn.ID, Task: task})
+		e, err = state.NewInterface(tx, state.NewInterfaceInput{Scope: sn.Scope, Subnet: sn.ID, Task: task, Cluster: "main"})
 		return err
 	})
 	return e
@@ -287,3 +288,31 @@ func TestRun_FollowsChangesAndMayBeRepeated(t *testing.T) {
 }
 
 var _ Network = (*network.Manager)(nil)
+
+// Tasks without an interface, as STOPPED ones are that stay visible for weeks, cost nothing.
+func TestPublish_StoppedTasksCostNothing(t *testing.T) {
+	b := newBench(t)
+	sn := b.subnet(testScope)
+	b.newInterface(sn, "t1")
+	cost := func() int64 {
+		before := b.db.Reads()
+		if err := b.publish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return b.db.Reads() - before
+	}
+	task := func(id string) {
+		b.update(func(tx *store.WriteTx) error {
+			tk := state.Task{Scope: testScope, ID: id, Cluster: "main"}
+			return state.Tasks.Put(tx, &store.Object[state.Task]{Key: tk.Key(), Val: tk})
+		})
+	}
+	task("t1")
+	alone := cost()
+	for i := range 100 {
+		task(fmt.Sprint("stopped-", i))
+	}
+	if beside := cost(); beside != alone || alone == 0 {
+		t.Errorf("%d rows are read, and %d beside 100 tasks that are over", alone, beside)
+	}
+}

@@ -2,7 +2,6 @@ package fabric
 
 import (
 	"errors"
-	"slices"
 
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
@@ -78,22 +77,32 @@ func readAll(tx store.Reader) ([]records, error) {
 // readTasks reads the tasks of a VPC's interfaces.
 func readTasks(tx store.Reader, r records) (map[string]task, error) {
 	out := map[string]task{}
-	for t, err := range state.Tasks.List(tx, r.vpc.Scope.Key()) {
+	definitions := map[string]ecstypes.TaskDefinition{} // many tasks have the same
+	for _, e := range r.interfaces {
+		if e.Task == "" {
+			continue
+		}
+		t, err := state.Tasks.Get(tx, e.Scope.Key(e.Cluster, e.Task))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return nil, err
-		}
-		if !slices.ContainsFunc(r.interfaces, func(e state.NetworkInterface) bool { return e.Task == t.Val.ID }) {
-			continue
 		}
 		st, err := state.TaskStatuses.Get(tx, t.Key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
-		td, err := state.TaskDefinitions.Get(tx, state.TaskDefinitionKey(t.Val.TaskDefinitionARN))
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, err
+		def, known := definitions[t.Val.TaskDefinitionARN]
+		if !known {
+			td, err := state.TaskDefinitions.Get(tx, state.TaskDefinitionKey(t.Val.TaskDefinitionARN))
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return nil, err
+			}
+			def = td.Val.Definition
+			definitions[t.Val.TaskDefinitionARN] = def
 		}
-		out[t.Val.ID] = task{t.Val, st.Val, td.Val.Definition}
+		out[t.Val.ID] = task{t.Val, st.Val, def}
 	}
 	return out, nil
 }

@@ -12,7 +12,7 @@
 //
 // While a container runs, Exec runs commands in it; when it has ended, Restart lets it run again.
 //
-// What is true is always what List says. Events only say when to look.
+// What is true is always what State and List say. Events only say when to look.
 package runtime
 
 import (
@@ -64,6 +64,8 @@ type Engine interface {
 	// Usage is how many bytes the task's files occupy: what its containers wrote to their root file systems and volumes, not
 	// their images. It looks at every file. ErrNotFound when there is no such task.
 	Usage(ctx context.Context, taskID string) (int64, error)
+	// State is the truth about one task, whatever others there are. ErrNotFound when there is no such task.
+	State(ctx context.Context, taskID string) (TaskState, error)
 	// List is the truth: all tasks of this engine, also those that a predecessor started, sorted by ID.
 	List(ctx context.Context) ([]TaskState, error)
 	// Events yields hints until ctx ends; the first, an empty one, as soon as it listens. It survives the engine's own

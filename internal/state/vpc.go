@@ -123,6 +123,7 @@ type NetworkInterface struct {
 	Public      string // public IPv4; "" for none
 	Groups      []string
 	Task        string // 32 hex of the task that has it; "" for a load balancer's
+	Cluster     string // the task's
 	Description string
 	RequesterID string // who asked EC2 for it: ecs-tasks or amazon-elb
 	Attachment  string // eni-attach-<17 hex>
@@ -136,10 +137,11 @@ type lastAddress struct{ Address string }
 
 // NewInterfaceInput is what an interface needs. No groups: the VPC's default group.
 type NewInterfaceInput struct {
-	Scope             arn.Scope
-	Subnet            string
-	Groups            []string
-	Task, Description string
+	Scope         arn.Scope
+	Subnet        string
+	Groups        []string
+	Task, Cluster string
+	Description   string
 }
 
 // NewInterface makes an interface with the first free address after the one that the subnet
@@ -164,7 +166,7 @@ func NewInterface(tx *store.WriteTx, in NewInterfaceInput) (NetworkInterface, er
 	}
 	e := NetworkInterface{
 		Scope: in.Scope, ID: NewEC2ID("eni"), VPC: sn.Val.VPC, Subnet: sn.Val.ID, Zone: sn.Val.Zone, Address: address, Groups: groups,
-		Task: in.Task, Description: in.Description, RequesterID: requester, Attachment: NewEC2ID("eni-attach"), CreatedAt: tx.Now(),
+		Task: in.Task, Cluster: in.Cluster, Description: in.Description, RequesterID: requester, Attachment: NewEC2ID("eni-attach"), CreatedAt: tx.Now(),
 	}
 	return e, NetworkInterfaces.Put(tx, &store.Object[NetworkInterface]{Key: in.Scope.Key(e.ID), Val: e})
 }

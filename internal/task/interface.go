@@ -75,7 +75,7 @@ func (c *Controller) newInterface(tx *store.WriteTx, l life, st *state.TaskStatu
 		return err
 	}
 	eni, err := state.NewInterface(tx, state.NewInterfaceInput{
-		Scope: l.scope(), Subnet: subnet.ID, Groups: l.task.Network.SecurityGroups, Task: l.task.ID,
+		Scope: l.scope(), Subnet: subnet.ID, Groups: l.task.Network.SecurityGroups, Task: l.task.ID, Cluster: l.task.Cluster,
 		Description: l.task.ARN(),
 	})
 	var full *state.NoFreeAddressError

@@ -118,16 +118,12 @@ func (c *Controller) load(ctx context.Context, key string) (life, error) {
 	if err != nil || !l.status.Is("create") || l.status.LastStatus == "STOPPED" {
 		return l, err
 	}
-	all, err := c.o.Engine.List(ctx)
-	if err != nil {
-		return l, err
+	world, err := c.o.Engine.State(ctx, l.task.ID)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return l, nil
 	}
-	for _, t := range all {
-		if t.ID == l.task.ID {
-			l.world = &t
-		}
-	}
-	return l, nil
+	l.world = &world
+	return l, err
 }
 
 // save changes the status in one transaction. A step named done is noted with it.

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,19 +71,27 @@ func (s Subject) Spec(t testing.TB, commands ...[]string) runtime.TaskSpec {
 	return spec
 }
 
-// State returns a task's state; false when the engine knows no such task.
+// State returns a task's state; false when the engine knows no such task. List must say the same of it, unless something
+// happens to the task at that moment.
 func (s Subject) State(t testing.TB, id string) (runtime.TaskState, bool) {
 	t.Helper()
-	all, err := s.Engine.List(t.Context())
-	if err != nil {
-		t.Fatalf("List() = %v", err)
-	}
-	for _, task := range all {
-		if task.ID == id {
-			return task, true
+	for tries := 0; ; tries++ {
+		task, err := s.Engine.State(t.Context(), id)
+		if err != nil && !errors.Is(err, runtime.ErrNotFound) {
+			t.Fatalf("State(%s) = %v", id, err)
+		}
+		all, lerr := s.Engine.List(t.Context())
+		if lerr != nil {
+			t.Fatalf("List() = %v", lerr)
+		}
+		i := slices.IndexFunc(all, func(l runtime.TaskState) bool { return l.ID == id })
+		if i < 0 && err != nil || i >= 0 && err == nil && reflect.DeepEqual(all[i], task) {
+			return task, err == nil
+		}
+		if tries == 10 {
+			t.Fatalf("State(%s) = %+v, %v; List() = %+v", id, task, err, all)
 		}
 	}
-	return runtime.TaskState{}, false
 }
 
 // Await waits until a container has a status, up to 10 s.

@@ -78,6 +78,25 @@ func (e *Engine) Kill(ctx context.Context, taskID, name string) error {
 	return e.signal(ctx, taskID, name, func(containerEntry) string { return "SIGKILL" })
 }
 
+// State implements runtime.Engine.
+func (e *Engine) State(ctx context.Context, taskID string) (runtime.TaskState, error) {
+	c, ctx, err := e.client(ctx)
+	if err != nil {
+		return runtime.TaskState{}, err
+	}
+	t, ok := e.s.ledger.get(taskID) // first, as in List
+	if !ok {
+		return runtime.TaskState{}, fmt.Errorf("state of task %s: %w", taskID, runtime.ErrNotFound)
+	}
+	return e.taskState(ctx, c, t, func(id string) (*tasktypes.Process, error) {
+		p, err := e.process(ctx, c, id)
+		if errdefs.IsNotFound(err) {
+			return nil, nil
+		}
+		return p, err
+	})
+}
+
 // List implements runtime.Engine.
 func (e *Engine) List(ctx context.Context) ([]runtime.TaskState, error) {
 	c, ctx, err := e.client(ctx)
@@ -96,18 +115,9 @@ func (e *Engine) List(ctx context.Context) ([]runtime.TaskState, error) {
 	}
 	out := make([]runtime.TaskState, 0, len(entries))
 	for _, t := range entries {
-		state := runtime.TaskState{ID: t.ID}
-		for _, entry := range t.Containers {
-			if !entry.Created {
-				continue
-			}
-			cs, ok, err := e.containerState(ctx, c, t.ID, entry, alive[entry.ID])
-			if err != nil {
-				return nil, fmt.Errorf("state of container %s of task %s: %w", entry.Name, t.ID, err)
-			}
-			if ok {
-				state.Containers = append(state.Containers, cs)
-			}
+		state, err := e.taskState(ctx, c, t, func(id string) (*tasktypes.Process, error) { return alive[id], nil })
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, state)
 	}
@@ -194,6 +204,28 @@ func (e *Engine) signal(ctx context.Context, taskID, name string, choose func(co
 		return fmt.Errorf("send %s to container %s of task %s: %w", word, name, taskID, err)
 	}
 	return nil
+}
+
+// taskState asks process for what lives of each container; nil when nothing does.
+func (e *Engine) taskState(ctx context.Context, c *client.Client, t taskEntry, process func(id string) (*tasktypes.Process, error)) (runtime.TaskState, error) {
+	state := runtime.TaskState{ID: t.ID}
+	for _, entry := range t.Containers {
+		if !entry.Created {
+			continue
+		}
+		p, err := process(entry.ID)
+		if err != nil {
+			return state, fmt.Errorf("state of container %s of task %s: %w", entry.Name, t.ID, err)
+		}
+		cs, ok, err := e.containerState(ctx, c, t.ID, entry, p)
+		if err != nil {
+			return state, fmt.Errorf("state of container %s of task %s: %w", entry.Name, t.ID, err)
+		}
+		if ok {
+			state.Containers = append(state.Containers, cs)
+		}
+	}
+	return state, nil
 }
 
 // containerState puts together what containerd (p, nil when it knows nothing) and the ledger say.

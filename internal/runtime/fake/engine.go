@@ -200,13 +200,22 @@ func (e *Engine) List(context.Context) ([]runtime.TaskState, error) {
 	defer e.mu.Unlock()
 	var out []runtime.TaskState
 	for _, id := range slices.Sorted(maps.Keys(e.tasks)) {
-		s := runtime.TaskState{ID: id}
-		for _, c := range e.tasks[id].containers {
-			s.Containers = append(s.Containers, c.state)
-		}
-		out = append(out, s)
+		out = append(out, e.stateLocked(id))
 	}
 	return out, nil
+}
+
+// State implements runtime.Engine.
+func (e *Engine) State(_ context.Context, taskID string) (runtime.TaskState, error) {
+	if err := e.fault("State", taskID); err != nil {
+		return runtime.TaskState{}, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.tasks[taskID]; !ok {
+		return runtime.TaskState{}, fmt.Errorf("state of task %s: %w", taskID, runtime.ErrNotFound)
+	}
+	return e.stateLocked(taskID), nil
 }
 
 // Usage implements runtime.Engine.
@@ -252,4 +261,12 @@ func (e *Engine) Events(ctx context.Context) iter.Seq2[runtime.Event, error] {
 			}
 		}
 	}
+}
+
+func (e *Engine) stateLocked(id string) runtime.TaskState {
+	s := runtime.TaskState{ID: id}
+	for _, c := range e.tasks[id].containers {
+		s.Containers = append(s.Containers, c.state)
+	}
+	return s
 }
