@@ -2,10 +2,13 @@ package test
 
 import (
 	"encoding/json"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,4 +132,111 @@ func TestDeploy_Unchanged(t *testing.T) {
 	if got := up(dir); got.Unchanged || got.Image == first.Image {
 		t.Errorf("a changed page: %+v", got)
 	}
+}
+
+// Who isn't root, has an environment with nothing in it, and reaches nothing of the server but its endpoint, builds, pushes
+// and deploys. A role's session does
+// with the leave to build and to put images.
+func TestBuild_AsNobody(t *testing.T) {
+	s := start(t)
+	dir, err := os.MkdirTemp("", "lotse-nobody-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	bin, app := filepath.Join(dir, "lotse"), filepath.Join(dir, "app")
+	copyFile(t, server.Lotse(), bin)
+	endpoint := forwarded(t, s.Endpoint)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(app, "hello"), ".")
+	cmd.Dir = filepath.Join(server.Root(), "examples", "hello")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	write(t, app, "Dockerfile", "FROM scratch\nCOPY hello /hello\nEXPOSE 8080\nENTRYPOINT [\"/hello\"]\n")
+	write(t, app, "Next", "FROM "+strings.TrimPrefix(endpoint, "http://")+"/base:1\nCOPY Next /\n")
+	for _, d := range []string{dir, app} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nobody := func(env []string, args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), bin, args...)
+		cmd.Dir = app
+		cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}, env...), "AWS_ENDPOINT_URL="+endpoint)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for _, args := range [][]string{{"build", "-t", "base:1", "."}, {"build", "-t", "next:1", "-f", "Next", "."}, {"up"}, {"url"}} {
+		if out, err := nobody(s.Environ(), args...); err != nil {
+			t.Fatalf("lotse %v: %v\n%s", args, err, out)
+		}
+	}
+	if text, err := get(s, "app.localhost"); err != nil || text == "" {
+		t.Errorf("the application: %q, %v", text, err)
+	}
+
+	const account = "arn:aws:iam::000000000000:"
+	aws(t, s, "iam", "create-role", "--role-name", "ci", "--assume-role-policy-document",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"`+account+`root"},"Action":"sts:AssumeRole"}]}`)
+	key := strings.Fields(aws(t, s, "sts", "assume-role", "--role-arn", account+"role/ci", "--role-session-name", "job",
+		"--query", "Credentials.[AccessKeyId,SecretAccessKey,SessionToken]"))
+	session := []string{"AWS_ACCESS_KEY_ID=" + key[0], "AWS_SECRET_ACCESS_KEY=" + key[1], "AWS_SESSION_TOKEN=" + key[2], "AWS_REGION=us-east-1"}
+	allow := func(actions string) {
+		aws(t, s, "iam", "put-role-policy", "--role-name", "ci", "--policy-name", "p", "--policy-document",
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[`+actions+`],"Resource":"*"}]}`)
+	}
+	for _, c := range []struct{ actions, lacks string }{
+		{`"ecr:*"`, "lotse:Build"}, {`"lotse:Build","ecr:DescribeRepositories"`, "ecr:PutImage"}, {`"lotse:Build","ecr:DescribeRepositories","ecr:PutImage"`, ""},
+	} {
+		allow(c.actions)
+		out, err := nobody(session, "build", "-t", "base:2", ".")
+		if (err == nil) != (c.lacks == "") || !strings.Contains(out, c.lacks) {
+			t.Errorf("with %s: %v\n%s", c.actions, err, out)
+		}
+	}
+	if out, err := nobody(session, "build", "prune"); err == nil || !strings.Contains(out, "root key's alone") {
+		t.Errorf("prune by a role: %v\n%s", err, out)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forwarded gives an endpoint another address, by which its own server doesn't know it.
+func forwarded(t *testing.T, endpoint string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.9:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer in.Close()
+				out, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "http://"))
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				go func() { _, _ = io.Copy(out, in); _ = out.(*net.TCPConn).CloseWrite() }()
+				_, _ = io.Copy(in, out)
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -64,6 +65,9 @@ func (a *app) target(ctx context.Context) (*target, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if cfg.HTTPClient == nil { // set only where AWS_CA_BUNDLE is; else each client of the SDK makes its own
+		cfg.HTTPClient = awshttp.NewBuildableClient()
 	}
 	cfg.HTTPClient = sdkhttp.Client{HTTPClient: cfg.HTTPClient}
 	t := &target{cfg: cfg, endpoint: cmp.Or(a.flags.endpoint, os.Getenv("AWS_ENDPOINT_URL"), aws.ToString(cfg.BaseEndpoint))}

@@ -121,7 +121,7 @@ func TestOwnPathsAreSigned(t *testing.T) {
 	s := closed(t)
 	web := httptest.NewServer(s.handler())
 	defer web.Close()
-	for _, c := range [][2]string{{"POST", "/_lotse/build"}, {"POST", "/_lotse/adopt"}, {"GET", "/_lotse/trace?id=x"}, {"GET", "/_lotse/counters"},
+	for _, c := range [][2]string{{"POST", "/_lotse/build"}, {"POST", "/_lotse/builds/prune"}, {"POST", "/_lotse/adopt"}, {"GET", "/_lotse/trace?id=x"}, {"GET", "/_lotse/counters"},
 		{"POST", "/_lotse/images?name=x"}, {"POST", "/_lotse/reset"}, {"GET", "/v2/"}, {"GET", "/v2/x/tags/list"}, {"PUT", "/v2/x/manifests/y"}, {"POST", "/v2/x/blobs/uploads/"}} {
 		r, _ := http.NewRequest(c[0], web.URL+c[1], strings.NewReader("{}"))
 		resp, err := http.DefaultClient.Do(r)

@@ -30,7 +30,7 @@ func (s *server) handler() http.Handler {
 	m.Handle("GET /metrics", s.metrics.handler())
 	m.HandleFunc("POST "+build.Path, s.serveBuild)
 	m.HandleFunc("POST /_lotse/builds/prune", s.own(s.pruneBuilds))
-	m.HandleFunc("POST /_lotse/adopt", s.own(s.adopt))
+	m.HandleFunc("POST /_lotse/adopt", s.signed(s.verifyCaller, s.adopt))
 	m.HandleFunc("GET /_lotse/trace", s.own(s.trace))
 	m.HandleFunc("GET /_lotse/counters", s.own(s.counters))
 	m.HandleFunc("GET /_lotse/history", s.own(s.history))
@@ -68,8 +68,13 @@ func (s *server) authenticate(r *http.Request, body []byte, api *awswire.API, _ 
 	return awsauth.WithCaller(r.Context(), c), nil
 }
 
-// own serves one of Lotse's own paths: signed for the service "lotse", JSON in and out.
+// own serves one of Lotse's own paths for the root key.
 func (s *server) own(do func(r *http.Request, body []byte) (any, error)) http.HandlerFunc {
+	return s.signed(s.verifyRoot, do)
+}
+
+// signed serves one of Lotse's own paths: signed for the service "lotse", JSON in and out.
+func (s *server) signed(verify func(*http.Request) (awsauth.Caller, string, error), do func(r *http.Request, body []byte) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s.gate.RLock()
 		defer s.gate.RUnlock()
@@ -78,7 +83,7 @@ func (s *server) own(do func(r *http.Request, body []byte) (any, error)) http.Ha
 			refuse(w, err)
 			return
 		}
-		c, sum, err := s.verifyRoot(r)
+		c, sum, err := verify(r)
 		if err == nil && sum != sha256Of(body) {
 			err = errBody
 		}
@@ -109,9 +114,12 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 	reply(w, code, out)
 }
 
-// serveBuild hands a signed request over to the builder.
+// serveBuild hands a signed request over to the builder. Sessions of roles need to be allowed actionBuild.
 func (s *server) serveBuild(w http.ResponseWriter, r *http.Request) {
-	c, _, err := s.verifyRoot(r)
+	c, _, err := s.verifyCaller(r)
+	if err == nil {
+		err = s.iam.Permit(r.Context(), c, actionBuild, "*")
+	}
 	if err != nil {
 		refuse(w, err)
 		return
@@ -129,6 +137,10 @@ func (s *server) adopt(r *http.Request, body []byte) (any, error) {
 	var in struct{ Repository, Tag, Digest string }
 	if err := json.Unmarshal(body, &in); err != nil {
 		return nil, &awswire.Error{Code: "SerializationException", Message: "The request is no JSON of repository, tag and digest.", Err: err}
+	}
+	repository := state.Repository{Scope: scopeOf(r.Context()), Name: in.Repository}.ARN()
+	if err := s.iam.Permit(r.Context(), awsauth.CallerFrom(r.Context()), "ecr:PutImage", repository); err != nil {
+		return nil, err
 	}
 	err := s.built.adopt(r.Context(), in.Digest, func() error {
 		d, err := digest.Parse(in.Digest)
@@ -240,10 +252,18 @@ func (s *server) verifyImages(r *http.Request, _ []byte) (any, error) {
 
 // Private
 
-// verifyRoot finds the caller of one of Lotse's own paths. They are for the root key alone: no
-// policy speaks of them.
+// actionBuild is what a policy allows to whom builds on the server: steps run in containers of it, and share its cache.
+const actionBuild = "lotse:Build"
+
+// verifyCaller finds the caller of one of Lotse's own paths, who still is to be permitted what it asks for.
+func (s *server) verifyCaller(r *http.Request) (awsauth.Caller, string, error) {
+	return s.verifier.VerifyStream(r, build.SigningName)
+}
+
+// verifyRoot finds the caller of one of Lotse's own paths that are for the root key alone: no policy
+// speaks of them.
 func (s *server) verifyRoot(r *http.Request) (awsauth.Caller, string, error) {
-	c, sum, err := s.verifier.VerifyStream(r, build.SigningName)
+	c, sum, err := s.verifyCaller(r)
 	if err == nil && !c.Root {
 		err = awsauth.Denied(awswire.JSON11, c, "lotse:"+path.Base(r.URL.Path), "*", "because it is the root key's alone")
 	}
