@@ -108,6 +108,36 @@ func BenchmarkUpdate(b *testing.B) {
 	})
 }
 
+// BenchmarkRollout is a rolling update of services of several sizes, idle, until the deployment is COMPLETED: minimum 100 %,
+// maximum 200 %, so that for a moment there are twice as many tasks.
+func BenchmarkRollout(b *testing.B) {
+	s, dir := benchApp(b, "--task-memory", "200000")
+	if err := os.WriteFile(filepath.Join(dir, "VERSION"), []byte("v2\n"), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	benchCommand(b, s, "deploy", dir)
+	c := newBenchService(b, s)
+	revision := 2
+	for _, n := range []int32{2, 10, 50} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			if _, err := c.UpdateService(b.Context(), &ecs.UpdateServiceInput{Cluster: sdk.String(benchCluster), Service: sdk.String("hello"), DesiredCount: &n}); err != nil {
+				b.Fatal(err)
+			}
+			until(b, "the service is scaled", func() (bool, error) {
+				s := c.describe(b)
+				return s.RunningCount == n && s.Events[0].CreatedAt.After(*s.Deployments[0].CreatedAt) && strings.HasSuffix(*s.Events[0].Message, "steady state."), nil
+			})
+			var completed samples
+			for b.Loop() {
+				revision = 3 - revision
+				_, _, took := c.update(b, fmt.Sprintf("hello:%d", revision))
+				completed.add(took)
+			}
+			completed.report(b, "completed", "s")
+		})
+	}
+}
+
 // Private
 
 // A benchService is the example's service as the SDK's client sees it.
@@ -174,13 +204,14 @@ func (c *benchService) all(b *testing.B, status string, tasks []string) (bool, e
 	return true, nil
 }
 
-// update deploys a revision and returns the times until both new tasks run, until all old ones
+// update deploys a revision and returns the times until all new tasks run, until all old ones
 // are stopped, and until the deployment is completed.
 func (c *benchService) update(b *testing.B, revision string) (running, stopped, completed time.Duration) {
 	b.Helper()
 	old, err := c.ListTasks(b.Context(), &ecs.ListTasksInput{Cluster: sdk.String(benchCluster), ServiceName: sdk.String("hello")})
-	if err != nil || len(old.TaskArns) != 2 {
-		b.Fatal(old.TaskArns, err)
+	n := c.describe(b).DesiredCount
+	if err != nil || len(old.TaskArns) != int(n) {
+		b.Fatalf("%d tasks, want %d: %v", len(old.TaskArns), n, err)
 	}
 	began := time.Now()
 	if _, err := c.UpdateService(b.Context(), &ecs.UpdateServiceInput{Cluster: sdk.String(benchCluster), Service: sdk.String("hello"), TaskDefinition: &revision}); err != nil {
@@ -192,7 +223,7 @@ func (c *benchService) update(b *testing.B, revision string) (running, stopped, 
 			if sdk.ToString(d.Status) != "PRIMARY" {
 				continue
 			}
-			if running == 0 && d.RunningCount == 2 {
+			if running == 0 && d.RunningCount == n {
 				running = time.Since(began)
 			}
 			if completed == 0 && d.RolloutState == types.DeploymentRolloutStateCompleted {

@@ -35,7 +35,7 @@ func (s samples) quantile(q float64) float64 {
 }
 
 // benchServer is a server that has not been started yet; at the end no trace of it is left.
-func benchServer(b *testing.B) *server.Server {
+func benchServer(b *testing.B, args ...string) *server.Server {
 	b.Helper()
 	if os.Geteuid() != 0 {
 		b.Skip("needs root")
@@ -44,7 +44,7 @@ func benchServer(b *testing.B) *server.Server {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := server.New(dir)
+	s := server.New(dir, args...)
 	b.Cleanup(func() {
 		if err := s.Remove(); err != nil {
 			b.Error("removing the server:", err)
@@ -57,9 +57,9 @@ func benchServer(b *testing.B) *server.Server {
 }
 
 // benchApp starts a server that runs examples/hello with two tasks, and returns the folder.
-func benchApp(b *testing.B) (*server.Server, string) {
+func benchApp(b *testing.B, args ...string) (*server.Server, string) {
 	b.Helper()
-	s := benchServer(b)
+	s := benchServer(b, args...)
 	if err := s.Start(b.Context()); err != nil {
 		b.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func benchCommand(b *testing.B, s *server.Server, args ...string) time.Duration 
 // until asks every 5 ms until f says that it is so.
 func until(b *testing.B, what string, f func() (bool, error)) {
 	b.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		is, err := f()
 		if err != nil {
 			b.Fatal(fmt.Errorf("%s: %w", what, err))
@@ -96,5 +96,5 @@ func until(b *testing.B, what string, f func() (bool, error)) {
 			return
 		}
 	}
-	b.Fatal(what + ": not within a minute")
+	b.Fatal(what + ": not within 3 minutes")
 }
