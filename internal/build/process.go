@@ -1,18 +1,17 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lotse-project/lotse/internal/proc"
 )
 
 // A process is one that outlives us, known by its pid and start time. It is also the pid file's content.
@@ -37,12 +36,12 @@ func start(bin string, args, env []string, log string) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	_, startTime, err := stat(cmd.Process.Pid)
+	started := proc.Start(cmd.Process.Pid)
 	go cmd.Wait() // ends with the process
-	if err != nil {
-		return nil, errors.Join(err, cmd.Process.Kill())
+	if started == 0 {
+		return nil, fmt.Errorf("%s ended at once, see %s", bin, log)
 	}
-	return &process{PID: cmd.Process.Pid, Start: startTime}, nil
+	return &process{PID: cmd.Process.Pid, Start: started}, nil
 }
 
 // readProcess reads a pid file.
@@ -72,8 +71,7 @@ func (p *process) write(path string) error {
 }
 
 func (p *process) alive() bool {
-	state, startTime, err := stat(p.PID)
-	return err == nil && startTime == p.Start && state != "Z" && state != "X"
+	return proc.Is(p.PID, p.Start)
 }
 
 // stop sends SIGTERM, and SIGKILL after a while, and waits for the end.
@@ -98,21 +96,6 @@ func (p *process) stop(ctx context.Context, patience time.Duration) error {
 		}
 	}
 	return fmt.Errorf("process %d survives SIGKILL", p.PID)
-}
-
-// stat gives a process's state, "S" or "Z" for instance, and its start time.
-func stat(pid int) (state string, startTime uint64, err error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return "", 0, err
-	}
-	// The second field, in parentheses, may hold spaces and parentheses itself.
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 20 {
-		return "", 0, fmt.Errorf("/proc/%d/stat is cut: %q", pid, b)
-	}
-	startTime, err = strconv.ParseUint(fields[19], 10, 64)
-	return fields[0], startTime, err
 }
 
 // tail gives the last n lines of a file.

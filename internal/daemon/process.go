@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lotse-project/lotse/internal/proc"
 )
 
 // A process is one that may outlive us. The start time tells it from another that got its pid later.
@@ -19,10 +20,10 @@ type process struct {
 }
 
 // self is this process.
-func self() process { return process{os.Getpid(), startTime(os.Getpid())} }
+func self() process { return process{os.Getpid(), proc.Start(os.Getpid())} }
 
 // alive reports whether it still runs; a zombie does not.
-func (p process) alive() bool { return p.PID > 0 && p.Start != 0 && startTime(p.PID) == p.Start }
+func (p process) alive() bool { return proc.Is(p.PID, p.Start) }
 
 // terminate asks the process to end and waits; after limit it is killed.
 func (p process) terminate(limit time.Duration) {
@@ -77,31 +78,12 @@ func spawn(logFile string, argv ...string) (process, error) {
 	if err := cmd.Start(); err != nil {
 		return process{}, fmt.Errorf("start %s: %w", strings.Join(argv, " "), err)
 	}
-	p := process{cmd.Process.Pid, startTime(cmd.Process.Pid)}
+	p := process{cmd.Process.Pid, proc.Start(cmd.Process.Pid)}
 	go cmd.Wait() // reaps it if it ends before us
 	return p, nil
 }
 
 // Private
-
-// startTime is field 22 of /proc/PID/stat; 0 for a process that is gone or a zombie.
-func startTime(pid int) uint64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	// The second field is the name in parentheses and may hold spaces.
-	i := strings.LastIndexByte(string(b), ')')
-	if i < 0 {
-		return 0
-	}
-	f := strings.Fields(string(b)[i+1:])
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return 0
-	}
-	n, _ := strconv.ParseUint(f[19], 10, 64)
-	return n
-}
 
 // errRunning says that a server with this data directory is there already.
 var errRunning = errors.New("a server with this data directory is running")

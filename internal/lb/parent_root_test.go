@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lotse-project/lotse/internal/lbconfig"
+	"github.com/lotse-project/lotse/internal/proc"
 )
 
 func TestParent_WorkerHasNoPrivileges(t *testing.T) {
@@ -183,7 +184,7 @@ func TestParent_BothKilled(t *testing.T) {
 	worker := p.worker()
 	p.killParent()
 	syscall.Kill(worker, syscall.SIGKILL)
-	eventually(t, "the worker is gone", func() bool { return startTime(worker) == 0 })
+	eventually(t, "the worker is gone", func() bool { return proc.Start(worker) == 0 })
 	p.start() // and nobody puts a snapshot
 	eventually(t, "the saved snapshot is in force", func() bool {
 		st, err := p.client.Status(t.Context(), 0)
@@ -202,7 +203,7 @@ func TestParent_StopLeavesNothing(t *testing.T) {
 		t.Errorf("a second parent: %v", err)
 	}
 	p.stop()
-	if startTime(worker) != 0 {
+	if proc.Start(worker) != 0 {
 		t.Error("the worker is still there")
 	}
 	left, err := fs.Glob(os.DirFS(p.dir), "*")
@@ -341,7 +342,7 @@ func TestParent_ReplacesAWorkerOfAnotherBuild(t *testing.T) {
 			t.Errorf("answer %+v", got)
 		}
 	}
-	eventually(t, "the old worker is gone", func() bool { return startTime(old) == 0 })
+	eventually(t, "the old worker is gone", func() bool { return proc.Start(old) == 0 })
 }
 
 // A worker told to end finishes what is open.

@@ -9,12 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lotse-project/lotse/internal/proc"
 )
 
 // process is a worker, ours or one taken over. Its descriptor tells it from another that gets its number later.
@@ -215,7 +215,7 @@ type pidFile struct {
 
 func (p *parent) note(w *process) {
 	path := filepath.Join(p.o.RunDir, WorkerPIDFile)
-	data, err := json.Marshal(pidFile{w.pid, startTime(w.pid)})
+	data, err := json.Marshal(pidFile{w.pid, proc.Start(w.pid)})
 	if err == nil {
 		err = os.WriteFile(path+".new", data, 0o600)
 	}
@@ -239,22 +239,7 @@ func endLeftover(path string) {
 		return
 	}
 	defer w.close()
-	if startTime(f.PID) == f.Start {
+	if proc.Is(f.PID, f.Start) {
 		w.end(0)
 	}
-}
-
-// startTime is field 22 of /proc/PID/stat, 0 for a process that is gone, reaped or not. The second field may hold
-// spaces.
-func startTime(pid int) uint64 {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return 0
-	}
-	n, _ := strconv.ParseUint(f[19], 10, 64)
-	return n
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/lotse-project/lotse/internal/proc"
 	"github.com/lotse-project/lotse/internal/runtime"
 )
 
@@ -197,11 +198,7 @@ func (l *lab) stopProcess(t testing.TB, taskID string) error {
 	for _, p := range l.processes(t, taskID) {
 		var pid int
 		fmt.Sscan(p, &pid)
-		start, err := startTime(pid)
-		if err != nil {
-			return err
-		}
-		process{pid, start}.signal(9)
+		process{pid, proc.Start(pid)}.signal(9)
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lotse-project/lotse/internal/proc"
 )
 
 // process is a process that may have been started by a predecessor of ours.
@@ -25,8 +27,7 @@ type process struct {
 }
 
 func (p process) alive() bool {
-	start, err := startTime(p.PID)
-	return err == nil && start == p.Start
+	return proc.Is(p.PID, p.Start)
 }
 
 // wait returns when the process has ended or ctx ends.
@@ -66,7 +67,7 @@ func (s *Supervisor) find() (process, bool) {
 		if err != nil || !s.isOurs(pid) {
 			continue
 		}
-		if start, err := startTime(pid); err == nil {
+		if start := proc.Start(pid); start != 0 {
 			p := process{pid, start}
 			_ = s.writePid(p)
 			return p, true
@@ -103,9 +104,9 @@ func (s *Supervisor) spawn() (process, error) {
 		return process{}, fmt.Errorf("start containerd: %w", err)
 	}
 	go cmd.Wait() // reaps it; ends with the process
-	start, err := startTime(cmd.Process.Pid)
-	if err != nil {
-		return process{}, fmt.Errorf("containerd ended at once, see %s: %w", s.logFile(), err)
+	start := proc.Start(cmd.Process.Pid)
+	if start == 0 {
+		return process{}, fmt.Errorf("containerd ended at once, see %s", s.logFile())
 	}
 	p := process{cmd.Process.Pid, start}
 	return p, s.writePid(p)
@@ -117,22 +118,6 @@ func (s *Supervisor) writePid(p process) error {
 		return err
 	}
 	return writeFile(s.pidFile(), b, 0o644)
-}
-
-// startTime is when a process started, in clock ticks since boot; an error when there is none or it is a zombie.
-func startTime(pid int) (uint64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before it may hold anything
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	if fields[0][0] == 'Z' || fields[0][0] == 'X' {
-		return 0, fmt.Errorf("process %d has ended", pid)
-	}
-	return strconv.ParseUint(string(fields[19]), 10, 64)
 }
 
 func dial(address string) error {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lotse-project/lotse/internal/proc"
 )
 
 // Stop removes all tasks, ends containerd and removes everything outside the data directory that they left.
@@ -88,7 +90,7 @@ func (s *Supervisor) killShims() {
 		if err != nil {
 			continue
 		}
-		if start, err := startTime(pid); err == nil {
+		if start := proc.Start(pid); start != 0 {
 			process{pid, start}.signal(syscall.SIGKILL)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/core/snapshots"
 
+	"github.com/lotse-project/lotse/internal/proc"
 	"github.com/lotse-project/lotse/internal/runtime"
 )
 
@@ -195,7 +196,7 @@ func TestSupervisor_ExitsWhileContainerdIsAway(t *testing.T) {
 func (p process) gone(t testing.TB) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if _, err := startTime(p.PID); err != nil {
+		if proc.Start(p.PID) == 0 {
 			return
 		}
 	}
