@@ -1,7 +1,8 @@
 # make help lists the targets.
 GO ?= go
 GOFLAGS_BUILD := -trimpath
-TEST := $(GO) test -timeout 10m
+TEST = $(GO) test -timeout $(TIMEOUT)
+TIMEOUT = 10m
 
 .PHONY: help
 help: ## this list
@@ -49,8 +50,10 @@ docker-engine: deps
 	@script/as-root script/docker-engine
 
 .PHONY: e2e
+e2e test: TIMEOUT = 20m
+soak: TIMEOUT = 60m
 e2e: deps build base-images docker-engine ## a real server, driven from outside
-	script/as-root $(TEST) -timeout 20m -count=1 ./test/...
+	script/as-root $(TEST) -count=1 ./test/...
 
 .PHONY: conformance
 conformance: deps build ## the OCI distribution specification's own suite, against a real server
@@ -62,11 +65,11 @@ base-images: deps
 
 .PHONY: test
 test: deps build base-images docker-engine vet lint arm64 ## everything CI runs
-	script/as-root $(TEST) -timeout 20m ./...
+	script/as-root $(TEST) ./...
 
 .PHONY: soak
 soak: deps build base-images docker-engine ## the long ones
-	LOTSE_SOAK=1 script/as-root $(TEST) -timeout 60m -count=1 ./cmd/lotse-log ./internal/... ./test
+	LOTSE_SOAK=1 script/as-root $(TEST) -count=1 ./cmd/lotse-log ./internal/... ./test
 
 .PHONY: bench
 bench: deps build base-images ## the figures of doc/benchmarks.md

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lotse-project/lotse/test/judge"
 	"github.com/lotse-project/lotse/test/load"
 	"github.com/lotse-project/lotse/test/server"
 )
@@ -96,10 +97,7 @@ func refused(t *testing.T, s *server.Server, code int, args ...string) string {
 // aws runs the AWS CLI.
 func aws(t *testing.T, s *server.Server, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("aws"); err != nil {
-		t.Skip("there is no AWS CLI")
-	}
-	cmd := exec.CommandContext(t.Context(), "aws", append([]string{"--endpoint-url", s.Endpoint, "--output", "text"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), judge.Path(t, "aws"), append([]string{"--endpoint-url", s.Endpoint, "--output", "text"}, args...)...)
 	cmd.Env = append(os.Environ(), s.Environ()...)
 	var errs strings.Builder
 	cmd.Stderr = &errs

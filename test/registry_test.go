@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lotse-project/lotse/test/judge"
 	"github.com/lotse-project/lotse/test/server"
 )
 
@@ -190,9 +191,7 @@ func TestRegistry(t *testing.T) {
 
 // skopeo pushes, pulls, copies, inspects and deletes.
 func TestSkopeo(t *testing.T) {
-	if _, err := exec.LookPath("skopeo"); err != nil {
-		t.Skip("there is no skopeo")
-	}
+	judge.Path(t, "skopeo")
 	s := start(t)
 	repository(t, s, "app")
 	repository(t, s, "team/copy")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lotse-project/lotse/test/judge"
 	"github.com/lotse-project/lotse/test/server"
 )
 
@@ -74,9 +75,7 @@ func TestStory(t *testing.T) {
 // The walkthrough with the AWS CLI, skopeo and curl, as its script has it.
 func TestWalkthrough(t *testing.T) {
 	for _, c := range []string{"aws", "skopeo", "curl"} {
-		if _, err := exec.LookPath(c); err != nil {
-			t.Skip(c + " is not there")
-		}
+		judge.Path(t, c)
 	}
 	key := []string{"LOTSE_ROOT_ACCESS_KEY_ID=AKIATESTTESTTESTTEST", "LOTSE_ROOT_SECRET_ACCESS_KEY=" + rand.Text()}
 	s, short := startWith(t, key), startWith(t, key, "--token-ttl", "1s")

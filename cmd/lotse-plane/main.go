@@ -13,6 +13,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -41,8 +42,9 @@ func run(ctx context.Context, args []string) error {
 	snapshot := f.String("snapshot", "", "what to serve")
 	key := f.String("key", "", "what certificates' private keys are sealed with")
 	socket := f.String("socket", "", "where to be told to read it again")
+	f.SetOutput(io.Discard) // the error is said, and last
 	if err := f.Parse(args[1:]); err != nil {
-		return err
+		return fmt.Errorf("%w: this program is older or newer than the server that starts it; build both anew, with make build", err)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	switch args[0] {
@@ -57,5 +59,5 @@ func run(ctx context.Context, args []string) error {
 	case "net":
 		return linklocal.Run(ctx, linklocal.Options{Snapshot: *snapshot, Socket: *socket, Control: network.Control, Log: log})
 	}
-	return fmt.Errorf("unknown command %q", args[0])
+	return fmt.Errorf("unknown command %q: this program is older or newer than the server that starts it; build both anew, with make build", args[0])
 }

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +30,7 @@ func (g *guardian) run(ctx context.Context) error {
 		if err != nil {
 			g.log.Error("cannot start", "process", g.name, "err", err)
 		} else if p.wait(ctx) {
-			g.log.Warn("ended; starting it again", "process", g.name, "pid", p.PID)
+			g.log.Warn("ended; starting it again", "process", g.name, "pid", p.PID, "said", lastLine(g.logFile))
 		}
 		if time.Since(began) > time.Minute {
 			wait = 20 * time.Millisecond
@@ -51,6 +54,22 @@ func (g *guardian) ensure() (process, error) {
 		return p, err
 	}
 	return p, writePID(g.pidFile, p)
+}
+
+// lastLine is what a process said last, "" if nothing can be read: mostly why it ended.
+func lastLine(logFile string) string {
+	f, err := os.Open(logFile)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const most = 4 << 10
+	if st, err := f.Stat(); err == nil && st.Size() > most {
+		_, _ = f.Seek(-most, io.SeekEnd)
+	}
+	b, _ := io.ReadAll(io.LimitReader(f, most))
+	b = bytes.TrimSpace(b)
+	return string(b[bytes.LastIndexByte(b, '\n')+1:])
 }
 
 // wait returns true when the process has ended, false when ctx has.

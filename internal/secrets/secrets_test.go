@@ -24,6 +24,7 @@ import (
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
+	"github.com/lotse-project/lotse/test/judge"
 )
 
 func TestSecret_Versions(t *testing.T) {
@@ -462,10 +463,7 @@ func TestCLI(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the CLI takes a second to start")
 	}
-	cli, err := exec.LookPath("aws")
-	if err != nil {
-		t.Skip("needs the AWS CLI")
-	}
+	cli := judge.Path(t, "aws")
 	l := newLab(t)
 	run := func(args ...string) (map[string]any, string) {
 		t.Helper()

@@ -21,6 +21,7 @@ import (
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
+	"github.com/lotse-project/lotse/test/judge"
 )
 
 func TestPutParameter_VersionsAndSelectors(t *testing.T) {
@@ -440,10 +441,7 @@ func TestCLI(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the CLI takes a second to start")
 	}
-	cli, err := exec.LookPath("aws")
-	if err != nil {
-		t.Skip("needs the AWS CLI")
-	}
+	cli := judge.Path(t, "aws")
 	l := newLab(t)
 	run := func(args ...string) map[string]any {
 		t.Helper()
