@@ -1,8 +1,8 @@
 // Command lotse-plane is the data plane: what serves while the server is away. The server starts it.
 //
-//	lotse-plane lb --run DIR --snapshot FILE --key FILE
+//	lotse-plane lb --run DIR --snapshot FILE --key FILE --engine NAME
 //	                                              the balancers' privileged half, which starts the other:
-//	lotse-plane worker                            the one that speaks with the world
+//	lotse-plane worker --engine NAME              the one that speaks with the world
 //	lotse-plane net --snapshot FILE --socket PATH resolver and task metadata
 //
 // It is a binary of its own because it runs three times: what only the server needs would be in
@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/lotse-project/lotse/internal/lb"
+	"github.com/lotse-project/lotse/internal/lbconfig"
 	"github.com/lotse-project/lotse/internal/linklocal"
 	"github.com/lotse-project/lotse/internal/network"
 )
@@ -41,6 +42,7 @@ func run(ctx context.Context, args []string) error {
 	dir := f.String("run", "", "the server's run directory")
 	snapshot := f.String("snapshot", "", "what to serve")
 	key := f.String("key", "", "what certificates' private keys are sealed with")
+	engine := f.String("engine", lbconfig.EngineStd, "what serves HTTP/1.1")
 	socket := f.String("socket", "", "where to be told to read it again")
 	f.SetOutput(io.Discard) // the error is said, and last
 	if err := f.Parse(args[1:]); err != nil {
@@ -53,9 +55,9 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return lb.RunParent(ctx, lb.ParentOptions{RunDir: *dir, SnapshotPath: *snapshot, KeyPath: *key, Command: []string{self, "worker"}, Log: log})
+		return lb.RunParent(ctx, lb.ParentOptions{RunDir: *dir, SnapshotPath: *snapshot, KeyPath: *key, Command: []string{self, "worker", "--engine", *engine}, Log: log})
 	case "worker":
-		return lb.RunWorker(ctx, lb.WorkerOptions{Inherited: true, Log: log})
+		return lb.RunWorker(ctx, lb.WorkerOptions{Inherited: true, Engine: *engine, Log: log})
 	case "net":
 		return linklocal.Run(ctx, linklocal.Options{Snapshot: *snapshot, Socket: *socket, Control: network.Control, Log: log})
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lotse-project/lotse/internal/ecr"
+	"github.com/lotse-project/lotse/internal/lbconfig"
 )
 
 // Options are those of `lotse server run`.
@@ -18,6 +19,7 @@ type Options struct {
 	Listen          string       // address of API and registry; port 0 takes a free one
 	Account, Region string       // of the root key
 	Front           string       // host:port where requests for all balancers are taken; "": 127.0.0.1:80, else :8080
+	LBEngine        string       // what serves HTTP/1.1 in the balancers: lbconfig.EngineStd, …
 	DNSDomain       string       // what balancers' DNS names end in
 	DefaultVPC      netip.Prefix // of every account and region
 	Egress          string       // "none"
@@ -51,6 +53,9 @@ func (o *Options) complete() error {
 	}
 	if o.Egress != "none" {
 		return fmt.Errorf("--egress %q: only none works so far", o.Egress)
+	}
+	if err := lbconfig.CheckEngine(o.LBEngine); err != nil {
+		return fmt.Errorf("--lb-engine %w", err)
 	}
 	if o.DefaultVPC.Bits() < 16 || o.DefaultVPC.Bits() > 24 || !o.DefaultVPC.Addr().Is4() || o.DefaultVPC != o.DefaultVPC.Masked() {
 		return fmt.Errorf("--default-vpc-cidr %s: an IPv4 network of /16 to /24", o.DefaultVPC)

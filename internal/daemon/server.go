@@ -136,7 +136,7 @@ func (s *server) ground(port int, p Paths) (err error) {
 	s.built = newBuilt(s.containerd)
 	s.builds = build.NewHandler(s.builder, build.HandlerOptions{Built: s.built.note, Hold: s.built.hold, Log: log.With("part", "builder"),
 		Imported: func(ctx context.Context) ([]string, error) { return s.ecr.ImportedHosts(ctx) }}) // which is made later
-	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Plane(), "lb", "--run", p.Run, "--snapshot", p.Snapshot(), "--key", p.BalancerKey()}, log}
+	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Plane(), "lb", "--run", p.Run, "--snapshot", p.Snapshot(), "--key", p.BalancerKey(), "--engine", s.o.LBEngine}, log}
 	s.net = &guardian{"net", p.PIDFile("net"), p.Data + "/net/log", []string{p.Plane(), "net", "--snapshot", p.Names(), "--socket", p.NamesSocket()}, log}
 	s.balancer = lbconfig.NewClient(p.BalancerSocket())
 	s.fabric = fabric.New(fabric.Options{DB: s.db, Net: s.network, Names: s.names, Credentials: s.taskKey, Log: log.With("part", "fabric")})

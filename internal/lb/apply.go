@@ -197,7 +197,7 @@ func (m *member) reach(s sockets, users []*lbconfig.Balancer, speak wire) {
 		if u := ways[b.ARN]; u == nil || !u.fits(b, speak) {
 			ways[b.ARN] = newUpstream(s, b, m.addr, speak)
 			if u != nil {
-				defer u.transport.CloseIdleConnections()
+				defer u.retire()
 			}
 		}
 	}
@@ -229,7 +229,7 @@ func (w *worker) settleLocked(m *member, users []*lbconfig.Balancer) {
 		if slices.ContainsFunc(users, func(b *lbconfig.Balancer) bool { return b.ARN == arn }) {
 			ways[arn] = u
 		} else {
-			u.transport.CloseIdleConnections()
+			u.retire()
 		}
 	}
 	m.upstreams.Store(&ways)

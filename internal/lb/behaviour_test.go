@@ -20,14 +20,6 @@ import (
 	"github.com/lotse-project/lotse/internal/lbconfig"
 )
 
-// engine is a data plane: it serves the snapshot until the test ends. Whatever else is to serve in the balancer's place
-// passes this table too.
-type engine func(t testing.TB, s lbconfig.Snapshot)
-
-var engines = map[string]engine{
-	"net/http": func(t testing.TB, s lbconfig.Snapshot) { newRig(t).put(s) },
-}
-
 // behaviour is one request, as bytes, and what must become of it. In texts {port} is the listener's.
 type behaviour struct {
 	name, source string
@@ -67,15 +59,11 @@ func TestBehaviour(t *testing.T) {
 	if len(cases) < 150 {
 		t.Errorf("%d cases, want 150 and more", len(cases))
 	}
-	for name, start := range engines {
-		t.Run(name, func(t *testing.T) {
-			s, ports := sites(t)
-			start(t, s)
-			awaitSites(t, ports)
-			for _, c := range cases {
-				t.Run(c.name, func(t *testing.T) { c.run(t, ports) })
-			}
-		})
+	s, ports := sites(t)
+	newRig(t).put(s)
+	awaitSites(t, ports)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, ports) })
 	}
 }
 

@@ -197,7 +197,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 	l := &s.Balancers[0].Listeners[0]
 	l.Rules = append(rules, lbconfig.Rule{ARN: "default", Action: forwardTo("tg0")})
-	w := newWorker(&home{sockets: ownSockets{}, dir: b.TempDir()}, testLog())
+	w := newWorker(&home{sockets: ownSockets{}, dir: b.TempDir()}, testEngine, testLog())
 	defer w.stop(0)
 	n := 0
 	for b.Loop() {

@@ -67,7 +67,12 @@ type contestant struct {
 }
 
 var contestants = []contestant{
-	{"lotse-std", startLotse},
+	{"lotse-std", func(b *testing.B, c course, port uint16, targets []netip.AddrPort) []int {
+		return startLotse(b, lbconfig.EngineStd, c, port, targets)
+	}},
+	{"lotse-fast", func(b *testing.B, c course, port uint16, targets []netip.AddrPort) []int {
+		return startLotse(b, lbconfig.EngineFast, c, port, targets)
+	}},
 	{"nginx", startNginx},
 	{"haproxy", startHAProxy},
 	{"ReverseProxy", startReverseProxy},
@@ -239,7 +244,8 @@ func launch(b *testing.B, port uint16, cmd *exec.Cmd) {
 	})
 }
 
-func startLotse(b *testing.B, c course, port uint16, targets []netip.AddrPort) []int {
+func startLotse(b *testing.B, engine string, c course, port uint16, targets []netip.AddrPort) []int {
+	b.Setenv("LB_TEST_ENGINE", engine)
 	var p *pair
 	onProxyCore(b, func() { p = newPair(b) })
 	s := site(port, targets...)
@@ -251,6 +257,8 @@ func startLotse(b *testing.B, c course, port uint16, targets []netip.AddrPort) [
 	}
 	if c.secure {
 		s = secure(s, newTestPair(b, nil, "www.example.com").sealed(b, p.dir, "cert"))
+		p.stop() // the next parent has the key
+		onProxyCore(b, p.start)
 	}
 	p.put(s)
 	return []int{p.worker()}

@@ -11,12 +11,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Why the balancer itself ends a request.
 var (
 	errIdle     = errors.New("idle timeout")
 	errDrainEnd = errors.New("deregistration delay is over")
+	errLeft     = errors.New("the client has left")
 )
 
 // past is a deadline that ends waiting reads and writes at once.
@@ -44,6 +47,7 @@ type clientConn struct {
 	last    atomic.Int64 // clock() of the last byte
 	// partial: bytes have come since the last request was handed over, so a request has begun.
 	partial atomic.Bool
+	watched atomic.Bool  // nobody reads while a request is served, so the sweep looks whether the client has left
 	own     atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
 	screen  *screen
 	sent    atomic.Int64           // bytes written
@@ -75,15 +79,19 @@ func (c *clientConn) arrived() *arrival {
 type rawConn struct{ c *clientConn }
 
 func (r rawConn) Read(p []byte) (int, error) {
-	c := r.c
-	n, err := c.Conn.Read(p)
+	n, err := r.c.Conn.Read(p)
 	if n > 0 {
-		c.touch()
-		if c.active.Load() == nil && !c.multiplexed() {
-			c.partial.Store(true)
-		}
+		r.c.noteRead()
 	}
 	return n, err
+}
+
+// noteRead notes that bytes have come.
+func (c *clientConn) noteRead() {
+	c.touch()
+	if c.active.Load() == nil && !c.multiplexed() {
+		c.partial.Store(true)
+	}
 }
 
 func (c *clientConn) Write(p []byte) (int, error) {
@@ -184,6 +192,33 @@ func (c *clientConn) abort(x *exchange, cause error) {
 	}
 }
 
+// left says whether the client has closed the connection, or its sending side, which net/http takes for the same.
+func (c *clientConn) left() bool {
+	if s, ok := c.Conn.(*tls.Conn); ok {
+		return closedByPeer(s.NetConn().(*handshaking).Conn)
+	}
+	return closedByPeer(c.Conn)
+}
+
+// closedByPeer says whether the other side of a TCP connection has closed it.
+func closedByPeer(c net.Conn) bool {
+	const stands = 1 // Source: linux/include/net/tcp_states.h, TCP_ESTABLISHED
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return true
+	}
+	closed := true
+	raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		closed = err != nil || info.State != stands
+	})
+	return closed
+}
+
 // complaint recognises the answers that net/http writes to a request it could not parse, and says which status AWS
 // gives. They all are one write that begins so; an answer from a handler never lacks a Date.
 func complaint(p []byte) int {
@@ -252,6 +287,10 @@ func (cs *conns) list() []*clientConn {
 func (cs *conns) sweep(idle func(portKey) time.Duration) {
 	now := clock()
 	for _, c := range cs.list() {
+		if x := c.active.Load(); x != nil && c.watched.Load() && c.left() {
+			c.abort(x, errLeft)
+			continue
+		}
 		d := idle(c.key)
 		if c.multiplexed() {
 			c.streams.sweep(d)

@@ -16,8 +16,9 @@
 //	both          the next parent binds anew, from the saved snapshot
 //	control plane nothing
 //
-// The way of a request (proxy.go): listener, rule, action, then a target is claimed (target.go) and the request sent
-// (upstream.go). It takes no lock but net/http's. A snapshot is compiled into an immutable table (table.go) and put
+// The way of a request: an engine reads it, decide.go finds listener, rule and action and claims a target (target.go), the
+// engine sends it (upstream.go) and passes the answer on. There are two engines: net/http's server and transport
+// (proxy.go) behind a screen (screen.go), and one of our own for ordinary requests of HTTP/1.1 (fast.go). A snapshot is compiled into an immutable table (table.go) and put
 // in force by swapping one pointer (apply.go); groups and targets live on across snapshots, with their turns, health
 // and open requests.
 package lb

@@ -33,12 +33,18 @@ type field struct {
 
 // parseHead reads a whole head, with its empty line. Lines may end with LF alone, as nginx has it, too.
 func parseHead(raw []byte) *head {
-	h := &head{plain: true, fields: make([]field, 0, 16)}
-	text := string(raw)
+	h := &head{fields: make([]field, 0, 16)}
+	h.parse(string(raw))
+	return h
+}
+
+// parse is parseHead into a head that may have been used before.
+func (h *head) parse(text string) {
+	*h = head{plain: true, fields: h.fields[:0]}
 	line, rest := h.line(text)
 	if len(line) > maxRequestLine {
 		h.refuse = http.StatusRequestURITooLong
-		return h
+		return
 	}
 	h.requestLine(line)
 	for h.refuse == 0 && rest != "" {
@@ -50,8 +56,10 @@ func parseHead(raw []byte) *head {
 	if h.refuse == 0 {
 		h.judge()
 	}
-	return h
 }
+
+// value is that of fields, an interface.
+func (h *head) value(name string, i int) (string, bool) { return valueIn(h.fields, name, i) }
 
 // bytes are the head as net/http, and every target, understands it in one way only: what says where the body ends
 // is written anew.

@@ -97,13 +97,19 @@ func (x *exchange) hostForTarget() string {
 // [-A-Za-z0-9]+.
 func dropInvalid(h http.Header) {
 	for name := range h {
-		for i := 0; i < len(name); i++ {
-			if c := name[i]; c != '-' && !isDigit(c) && (lower(c) < 'a' || lower(c) > 'z') {
-				delete(h, name)
-				break
-			}
+		if !validName(name) {
+			delete(h, name)
 		}
 	}
+}
+
+func validName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; c != '-' && !isDigit(c) && (lower(c) < 'a' || lower(c) > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 // ownNames are written by net/http's transport, or looked up by it.

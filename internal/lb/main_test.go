@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	defer stop()
 	switch os.Getenv(roleEnv) {
 	case "worker":
-		must(RunWorker(ctx, WorkerOptions{Inherited: true, Log: testLog()}))
+		must(RunWorker(ctx, WorkerOptions{Inherited: true, Engine: os.Getenv("LB_TEST_ENGINE"), Log: testLog()}))
 	case "parent":
 		dir := os.Getenv("LB_TEST_DIR")
 		must(RunParent(ctx, ParentOptions{RunDir: dir, SnapshotPath: filepath.Join(dir, "snapshot.json"),
@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 }
 
 func workerRole() []string {
-	env := []string{roleEnv + "=worker"}
+	env := []string{roleEnv + "=worker", "LB_TEST_ENGINE=" + os.Getenv("LB_TEST_ENGINE")}
 	for _, e := range os.Environ() {
 		if strings.HasPrefix(e, "LB_TEST_LOG=") {
 			env = append(env, e)

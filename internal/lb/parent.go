@@ -169,7 +169,7 @@ func (p *parent) run(ctx context.Context) error {
 }
 
 // takeOver finds the worker that a killed parent left, takes what it holds, and returns it with the connection to it;
-// nil without one. A worker of another build is told to finish and not returned: the next one begins with its sockets.
+// nil without one. A worker of another build, or command, is told to finish and not returned: the next one begins with its sockets.
 func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
 	e, err := p.meet(ctx, nil)
 	if err != nil {
@@ -186,8 +186,8 @@ func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
 		return nil, nil
 	}
 	p.take(e)
-	if !w.runs(p.o.Command[0]) {
-		p.log.Info("the worker is of another build; it is replaced", "pid", e.pid, "ports", len(p.held))
+	if !w.runs(p.o.Command) {
+		p.log.Info("the worker is of another build, or has another engine; it is replaced", "pid", e.pid, "ports", len(p.held))
 		e.conn.Close()
 		w.signal(unix.SIGTERM)
 		w.close()

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -197,13 +198,17 @@ func (w *process) end(timeout time.Duration) {
 
 func (w *process) close() { unix.Close(w.fd) }
 
-// runs says whether the process executes the file at path, as it is there now.
-func (w *process) runs(path string) bool {
+// runs says whether the process was started by the command, and executes the file as it is there now.
+func (w *process) runs(command []string) bool {
 	a, err := os.Stat(fmt.Sprintf("/proc/%d/exe", w.pid))
 	if err != nil {
 		return false
 	}
-	b, err := os.Stat(path)
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", w.pid))
+	if err != nil || string(args) != strings.Join(command, "\x00")+"\x00" {
+		return false
+	}
+	b, err := os.Stat(command[0])
 	return err == nil && os.SameFile(a, b)
 }
 

@@ -37,30 +37,33 @@ func (w wire) scheme() string {
 	return "http"
 }
 
+// connect makes what dial gave a connection to speak so.
+func (w wire) connect(ctx context.Context, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	c, err := dial(ctx)
+	if err != nil || !w.secure {
+		return c, err
+	}
+	proto := "http/1.1"
+	if w.multiplexed {
+		proto = "h2"
+	}
+	t := tls.Client(c, targetTLS(proto))
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if got := t.ConnectionState().NegotiatedProtocol; w.multiplexed && got != proto {
+		c.Close()
+		return nil, errNoHTTP2
+	}
+	return t, nil
+}
+
 // transport sends requests so, over connections that dial makes.
 func (w wire) transport(dial func(context.Context) (net.Conn, error)) *http.Transport {
-	connect := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-		c, err := dial(ctx)
-		if err != nil || !w.secure {
-			return w.counted(c, err)
-		}
-		proto := "http/1.1"
-		if w.multiplexed {
-			proto = "h2"
-		}
-		t := tls.Client(c, targetTLS(proto))
-		if err := t.HandshakeContext(ctx); err != nil {
-			c.Close()
-			return nil, err
-		}
-		if got := t.ConnectionState().NegotiatedProtocol; w.multiplexed && got != proto {
-			c.Close()
-			return nil, errNoHTTP2
-		}
-		return w.counted(t, nil)
-	}
+	connect := func(ctx context.Context, _, _ string) (net.Conn, error) { return w.counted(w.connect(ctx, dial)) }
 	t := &http.Transport{
 		DialContext:            connect,
 		DialTLSContext:         connect,

@@ -121,7 +121,9 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 	x.setForwarded(out, in)
 	if b.Routing.TLSHeaders {
-		x.conn.session.tell(out, x.listener.headers)
+		for _, f := range x.conn.session.told(x.listener.headers) {
+			out.Set(f.name, f.value)
+		}
 	}
 	out.Set("X-Amzn-Trace-Id", x.trace)
 	out.Del("Expect") // answered already

@@ -29,6 +29,19 @@ func first(f fields, name string) string {
 	return v
 }
 
+// valueIn is fields' value in a list.
+func valueIn(list []field, name string, i int) (string, bool) {
+	for j := range list {
+		if f := &list[j]; len(f.name) == len(name) && strings.EqualFold(f.name, name) {
+			if i == 0 {
+				return f.value, true
+			}
+			i--
+		}
+	}
+	return "", false
+}
+
 // httpFields are those of net/http.
 type httpFields http.Header
 

@@ -26,6 +26,9 @@ import (
 // patience is how long tests wait for what must come.
 const patience = 10 * time.Second
 
+// testEngine is the rigs' engine.
+var testEngine = lbconfig.EngineStd
+
 // rig is a worker in this process, with its control client.
 type rig struct {
 	t      testing.TB
@@ -49,7 +52,7 @@ func (r *rig) start() {
 	done := make(chan error, 1)
 	go func() {
 		done <- RunWorker(ctx, WorkerOptions{RunDir: r.dir, SnapshotPath: filepath.Join(r.dir, "snapshot.json"),
-			KeyPath: filepath.Join(r.dir, "key"), StopTimeout: time.Second, Log: testLog()})
+			KeyPath: filepath.Join(r.dir, "key"), StopTimeout: time.Second, Engine: testEngine, Log: testLog()})
 	}()
 	r.client = lbconfig.NewClient(filepath.Join(r.dir, ControlSocket))
 	r.stop = func() {

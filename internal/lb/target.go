@@ -101,6 +101,6 @@ func (m *member) upstream(balancer string) *upstream {
 
 func (m *member) closeIdle() {
 	for _, u := range *m.upstreams.Load() {
-		u.transport.CloseIdleConnections()
+		u.closeIdle()
 	}
 }

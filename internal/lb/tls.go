@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
 	"time"
@@ -31,14 +30,16 @@ type session struct {
 	http2       bool
 }
 
-// tell sets the headers that tell a target of a client's TLS. Source: ALB user guide, load balancer attributes,
+// told are the headers that tell a target of a client's TLS. Source: ALB user guide, load balancer attributes,
 // routing.http.x_amzn_tls_version_and_cipher_suite.enabled.
-func (s *session) tell(out http.Header, names lbconfig.Headers) {
+func (s *session) told(names lbconfig.Headers) []field {
 	if s == nil {
-		return
+		return nil
 	}
-	out.Set(cmp.Or(names.TLSVersion, "X-Amzn-Tls-Version"), versionNames[s.version])
-	out.Set(cmp.Or(names.TLSCipher, "X-Amzn-Tls-Cipher-Suite"), cipherName(s.cipher))
+	return []field{
+		{name: cmp.Or(names.TLSVersion, "X-Amzn-Tls-Version"), value: versionNames[s.version]},
+		{name: cmp.Or(names.TLSCipher, "X-Amzn-Tls-Cipher-Suite"), value: cipherName(s.cipher)},
+	}
 }
 
 var versionNames = map[uint16]string{tls.VersionTLS10: "TLSv1", tls.VersionTLS11: "TLSv1.1", tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}

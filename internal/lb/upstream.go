@@ -26,16 +26,18 @@ type upstream struct {
 	host  string // the target's host:port
 	wire  wire
 
-	transport *http.Transport
+	dial      func(context.Context) (net.Conn, error)
+	transport *http.Transport // of the engine on net/http
+	kept      keptConns       // of the fast one
 	turn      atomic.Uint64
 }
 
 func newUpstream(s sockets, b *lbconfig.Balancer, to netip.AddrPort, speak wire) *upstream {
 	u := &upstream{netns: b.Netns, enis: b.ENIs, idle: b.Idle(), host: to.String(), wire: speak}
-	dial := func(ctx context.Context) (net.Conn, error) {
+	u.dial = func(ctx context.Context) (net.Conn, error) {
 		return s.dial(ctx, dialKey{u.netns, u.eni()}, to, false)
 	}
-	u.transport = speak.transport(dial)
+	u.transport = speak.transport(u.dial)
 	// Idle as long as the balancer's own connections.
 	u.transport.IdleConnTimeout = u.idle
 	return u
@@ -52,4 +54,16 @@ func (u *upstream) eni() netip.Addr {
 		return netip.Addr{}
 	}
 	return u.enis[(u.turn.Add(1)-1)%uint64(len(u.enis))]
+}
+
+// closeIdle closes the connections that wait for a request.
+func (u *upstream) closeIdle() {
+	u.transport.CloseIdleConnections()
+	u.kept.expire(0)
+}
+
+// retire is closeIdle for good: connections that come back are closed.
+func (u *upstream) retire() {
+	u.kept.retire()
+	u.transport.CloseIdleConnections()
 }

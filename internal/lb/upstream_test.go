@@ -28,7 +28,7 @@ type scripted struct {
 	seen []string // methods
 }
 
-func newScripted(t *testing.T, serve func(n int, r *http.Request, c net.Conn) (goOn bool)) *scripted {
+func newScripted(t testing.TB, serve func(n int, r *http.Request, c net.Conn) (goOn bool)) *scripted {
 	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -146,7 +146,7 @@ func TestUpstream_RetryOfTheUnsent(t *testing.T) {
 	target := newScripted(t, func(_ int, _ *http.Request, c net.Conn) bool { return ok(c) })
 	sockets := &deadSockets{}
 	port := freePort(t)
-	w := newWorker(&home{sockets: sockets, dir: t.TempDir()}, slog.New(slog.DiscardHandler))
+	w := newWorker(&home{sockets: sockets, dir: t.TempDir()}, testEngine, slog.New(slog.DiscardHandler))
 	defer w.stop(0)
 	s := site(port, target.addr)
 	s.Rev = 1

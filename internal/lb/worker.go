@@ -28,9 +28,11 @@ var ErrStale = errors.New("snapshot is older than the one in force")
 
 // WorkerOptions are for RunWorker.
 type WorkerOptions struct {
-	// Inherited: the process was started by RunParent, from which it has its sockets. All but Log and StopTimeout is
-	// ignored then.
+	// Inherited: the process was started by RunParent, from which it has its sockets. All but Engine, Log and StopTimeout
+	// is ignored then.
 	Inherited bool
+	// Engine is one of lbconfig's. "" is lbconfig.EngineStd.
+	Engine string
 	// RunDir holds the control socket and the file of last known states.
 	RunDir string
 	// SnapshotPath is read at start; it may be missing.
@@ -55,7 +57,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 	if err != nil {
 		return fmt.Errorf("balancer: %w", err)
 	}
-	w := newWorker(h, o.Log)
+	w := newWorker(h, o.Engine, o.Log)
 	return w.run(ctx, o.StopTimeout)
 }
 
@@ -100,6 +102,7 @@ type worker struct {
 	log       *slog.Logger
 	proxy     *proxy
 	server    *http.Server
+	fast      *fastEngine // nil: server has it all
 	multiplex *multiplexer
 	hub       *hub
 	tasks     sync.WaitGroup // probes and accept loops
@@ -118,12 +121,19 @@ type worker struct {
 	again      *time.Timer  // binds again what time may have healed
 }
 
-func newWorker(h *home, l *slog.Logger) *worker {
+func newWorker(h *home, engine string, l *slog.Logger) *worker {
 	w := &worker{home: h, log: l, proxy: newProxy(l), hub: newHub(), groups: map[string]*group{},
 		ports: map[portKey]*port{}, portErrs: map[portKey]error{}, tlsErrs: map[string]error{}, counts: map[string]*counters{}}
 	w.server = newServer(w.proxy)
 	w.multiplex = &multiplexer{proxy: w.proxy, servers: map[time.Duration]*h2server{}}
 	w.proxy.tls.http2 = w.multiplex.at
+	if engine == lbconfig.EngineFast {
+		w.fast = newFastEngine(w.proxy, l)
+		w.tasks.Go(func() { w.server.Serve(w.fast.other) })
+		w.tasks.Go(func() { w.fast.accept(w.proxy.tls.http1) })
+	} else {
+		w.tasks.Go(func() { w.server.Serve(w.proxy.tls.http1) })
+	}
 	return w
 }
 
@@ -171,7 +181,6 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 			w.log.Error("snapshot not loaded", "err", err)
 		}
 	})
-	w.tasks.Go(func() { w.server.Serve(w.proxy.tls.http1) })
 	control := w.controlServer()
 	beside.Go(func() { control.Serve(w.home.control) })
 	<-ctx.Done()
@@ -216,12 +225,19 @@ func (w *worker) stop(timeout time.Duration) {
 	defer cancel()
 	var beside sync.WaitGroup
 	beside.Go(func() { w.multiplex.stop(ctx) })
+	if w.fast != nil {
+		w.proxy.tls.http1.Close()
+		w.fast.stop(ctx) // first: it may still hand over to server
+	}
 	w.server.Shutdown(ctx)
 	beside.Wait()
 	for _, c := range w.proxy.conns.list() { // tunnels, and what did not finish
 		c.Close()
 	}
 	w.server.Close()
+	if w.fast != nil {
+		w.fast.kill()
+	}
 	w.tasks.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -258,6 +274,9 @@ func (w *worker) sweep(ctx context.Context) {
 				if m.closed.Load() {
 					m.closeIdle()
 				}
+				for _, u := range *m.upstreams.Load() {
+					u.kept.expire(u.idle)
+				}
 			}
 		}
 		w.mu.Unlock()
@@ -267,7 +286,11 @@ func (w *worker) sweep(ctx context.Context) {
 // serve accepts at a port until it is closed.
 func (w *worker) serve(p *port) {
 	w.tasks.Go(func() {
-		if err := w.server.Serve(p); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		serve := w.server.Serve
+		if w.fast != nil {
+			serve = w.fast.accept
+		}
+		if err := serve(p); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 			w.log.Error("listener ended", "addr", p.key.String(), "err", err)
 		}
 	})

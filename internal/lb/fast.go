@@ -1,0 +1,349 @@
+package lb
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// fastEngine serves HTTP/1.1 with a goroutine for each client's connection, the screen's own parser, and connections
+// to targets that it keeps itself. What is out of the ordinary (see ordinary) it leaves to net/http: the connection goes
+// there for good, with the bytes of the request that nothing has been done about yet. So a request that it takes is one
+// that both read alike, and what is refused, and how, is decided in one place.
+//
+// HTTP/2 never comes here.
+type fastEngine struct {
+	proxy *proxy
+	other *handoff // of net/http
+	log   *slog.Logger
+
+	mu      sync.Mutex
+	stopped bool
+	conns   map[*fastConn]struct{}
+	empty   chan struct{} // closed when stopped and no connection is left
+}
+
+func newFastEngine(p *proxy, l *slog.Logger) *fastEngine {
+	return &fastEngine{proxy: p, other: newHandoff(), log: l, conns: map[*fastConn]struct{}{}, empty: make(chan struct{})}
+}
+
+// accept serves what the listener accepts until it is closed.
+func (f *fastEngine) accept(ln net.Listener) error {
+	for wait := time.Duration(0); ; {
+		c, err := ln.Accept()
+		var ne net.Error
+		switch {
+		case err == nil:
+			wait = 0
+			go f.serve(c.(*clientConn)) // stop waits for it
+		case errors.As(err, &ne) && ne.Temporary(): // no descriptors are left
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			f.log.Warn("client not accepted", "err", err)
+			time.Sleep(wait)
+		default:
+			return err
+		}
+	}
+}
+
+// serve serves the connection until it ends, or is another's.
+func (f *fastEngine) serve(c *clientConn) {
+	fc := newFastConn(f, c)
+	if !f.add(fc) {
+		c.Close()
+		return
+	}
+	defer f.remove(fc)
+	c.watched.Store(true)
+	for {
+		switch fc.next() {
+		case goOn:
+		case handOver:
+			c.watched.Store(false)
+			if !f.other.give(c) {
+				c.Close()
+			}
+			return
+		default:
+			fc.free()
+			c.Close()
+			return
+		}
+	}
+}
+
+// stop ends the connections that wait for a request, and waits for the others until ctx is done. The answers in the
+// making say that they are the last.
+func (f *fastEngine) stop(ctx context.Context) {
+	f.mu.Lock()
+	f.stopped = true
+	for fc := range f.conns {
+		if !fc.waiting.Load() {
+			continue
+		}
+		if fc.c.SetReadDeadline(past); !fc.waiting.Load() { // see fastConn.wait
+			fc.c.SetReadDeadline(time.Time{})
+		}
+	}
+	if len(f.conns) == 0 {
+		close(f.empty)
+	}
+	f.mu.Unlock()
+	select {
+	case <-f.empty:
+	case <-ctx.Done():
+	}
+}
+
+// kill ends what stop has left.
+func (f *fastEngine) kill() {
+	f.mu.Lock()
+	for fc := range f.conns {
+		for _, x := range fc.c.exchanges() {
+			fc.c.abort(x, errLeft) // nobody is answered any more
+		}
+		fc.c.Conn.Close()
+	}
+	f.mu.Unlock()
+	<-f.empty
+}
+
+// Private
+
+func (f *fastEngine) add(fc *fastConn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.stopped {
+		f.conns[fc] = struct{}{}
+	}
+	return !f.stopped
+}
+
+func (f *fastEngine) remove(fc *fastConn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.conns, fc)
+	if f.stopped && len(f.conns) == 0 {
+		close(f.empty)
+	}
+}
+
+// What follows on a request.
+type sequel int
+
+const (
+	hangUp sequel = iota
+	goOn
+	handOver
+)
+
+// fastConn is a client's connection in the hands of the fast engine. It holds no buffer while it waits for a request.
+type fastConn struct {
+	engine  *fastEngine
+	c       *clientConn
+	sock    *socket     // nil with TLS
+	waiting atomic.Bool // for a request
+
+	buf   *buffer // nil while it waits
+	r, w  int     // what has been read and not used: buf[r:w]
+	head  head
+	small [1]byte // to wait with, with TLS
+
+	firstFn func(fd uintptr) bool // tryFirst
+}
+
+// buffer is for a head, and for what comes with it.
+type buffer [16 << 10]byte
+
+var bufferPool = sync.Pool{New: func() any { return new(buffer) }}
+
+func newFastConn(f *fastEngine, c *clientConn) *fastConn {
+	fc := &fastConn{engine: f, c: c, sock: socketOf(c.Conn)}
+	fc.firstFn = fc.tryFirst
+	return fc
+}
+
+// next serves the next request.
+func (fc *fastConn) next() sequel {
+	for {
+		if end := headEnd(fc.buf.from(fc.r, fc.w)); end > 0 {
+			return fc.take(end)
+		}
+		if fc.buf != nil && fc.w-fc.r == len(fc.buf) {
+			return fc.leave()
+		}
+		if err := fc.more(); err != nil {
+			return hangUp
+		}
+		if b := fc.buf[fc.r]; b == '\r' || b == '\n' {
+			return fc.leave()
+		}
+	}
+}
+
+// take serves the request whose head has so many bytes.
+func (fc *fastConn) take(end int) sequel {
+	h := &fc.head
+	h.parse(string(fc.buf[fc.r : fc.r+end]))
+	if !h.ordinary(fc.buf[fc.r:]) {
+		return fc.leave()
+	}
+	return fc.exchange(end)
+}
+
+// leave hands the connection over to net/http, with what has been read.
+func (fc *fastConn) leave() sequel {
+	fc.c.screen.in = append([]byte(nil), fc.buf.from(fc.r, fc.w)...)
+	fc.free()
+	return handOver
+}
+
+// ordinary says whether the fast engine takes a request. It does when net/http, and every target, reads it in the same
+// way, and when it asks for nothing but an answer. raw begins with the head.
+func (h *head) ordinary(raw []byte) bool {
+	if !h.plain || h.refuse != 0 || h.upgrade || h.framing.chunked || h.verdict.class != compliant ||
+		h.version != "HTTP/1.1" || h.target[0] != '/' || raw[len(h.method)+1+len(h.target)] != ' ' || h.method == http.MethodConnect || h.method == http.MethodTrace {
+		return false
+	}
+	for i := range h.fields {
+		f := &h.fields[i]
+		switch len(f.name) {
+		case len("TE"), len("Expect"), len("Trailer"):
+			if strings.EqualFold(f.name, "TE") || strings.EqualFold(f.name, "Expect") || strings.EqualFold(f.name, "Trailer") {
+				return false
+			}
+		case len("Connection"):
+			if strings.EqualFold(f.name, "Connection") && !strings.EqualFold(f.value, "close") && !strings.EqualFold(f.value, "keep-alive") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// more reads more bytes into the buffer.
+func (fc *fastConn) more() error {
+	if fc.buf == nil {
+		return fc.wait()
+	}
+	if fc.r == fc.w {
+		fc.r, fc.w = 0, 0
+	} else if fc.w == len(fc.buf) {
+		fc.w = copy(fc.buf[:], fc.buf[fc.r:fc.w])
+		fc.r = 0
+	}
+	n, err := fc.read(fc.buf[fc.w:])
+	fc.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// wait waits for the first bytes of a request, without a buffer.
+func (fc *fastConn) wait() error {
+	retiring := &fc.engine.proxy.retiring
+	fc.waiting.Store(true)
+	if retiring.Load() { // stop may not have seen that it waits
+		fc.c.SetReadDeadline(past)
+	}
+	err := fc.firstBytes()
+	fc.waiting.Store(false)
+	if err == nil && retiring.Load() { // the request that has come just in time is served
+		fc.c.SetReadDeadline(time.Time{})
+	}
+	if err == nil && fc.sock == nil {
+		return fc.more() // TLS has the rest
+	}
+	return err
+}
+
+func (fc *fastConn) firstBytes() error {
+	fc.r, fc.w = 0, 0
+	if fc.sock == nil {
+		n, err := fc.read(fc.small[:])
+		if n == 0 {
+			return err
+		}
+		fc.buf = bufferPool.Get().(*buffer)
+		fc.buf[0] = fc.small[0]
+		fc.w = 1
+		return nil
+	}
+	err := fc.sock.raw.Read(fc.firstFn)
+	if err != nil { // also when the worker retires; what has come just now is served all the same
+		fc.sock.raw.Control(func(fd uintptr) { fc.tryFirst(fd) })
+	}
+	if fc.w == 0 {
+		fc.free()
+		return cmp.Or(err, io.EOF)
+	}
+	fc.c.noteRead()
+	return nil
+}
+
+// tryFirst reads what is there into a buffer. It is false when nothing is.
+func (fc *fastConn) tryFirst(fd uintptr) bool {
+	if fc.buf == nil {
+		fc.buf = bufferPool.Get().(*buffer)
+	}
+	n, errno := readNow(fd, fc.buf[:])
+	fc.w = n
+	if errno == syscall.EAGAIN {
+		fc.free()
+		return false
+	}
+	return true
+}
+
+// free gives the buffer back.
+func (fc *fastConn) free() {
+	if fc.buf != nil {
+		bufferPool.Put(fc.buf)
+		fc.buf = nil
+	}
+	fc.r, fc.w = 0, 0
+}
+
+// from is the part of a buffer; of none, nothing.
+func (b *buffer) from(r, w int) []byte {
+	if b == nil {
+		return nil
+	}
+	return b[r:w]
+}
+
+// read reads from the client.
+func (fc *fastConn) read(p []byte) (n int, err error) {
+	if fc.sock != nil {
+		n, err = fc.sock.Read(p)
+	} else {
+		n, err = fc.c.Conn.Read(p)
+	}
+	if n > 0 {
+		fc.c.noteRead()
+	}
+	return n, err
+}
+
+// send writes to the client.
+func (fc *fastConn) send(p []byte) (err error) {
+	fc.c.touch()
+	fc.c.sent.Add(int64(len(p)))
+	if fc.sock != nil {
+		_, err = fc.sock.Write(p)
+	} else {
+		_, err = fc.c.Conn.Write(p)
+	}
+	fc.c.touch()
+	return err
+}

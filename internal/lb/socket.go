@@ -1,0 +1,125 @@
+package lb
+
+import (
+	"io"
+	"net"
+	"syscall"
+	"unsafe"
+)
+
+// socket reads and writes a TCP connection of net's with system calls that Go's scheduler is not told of. They never
+// wait: the connection is non-blocking, and net's poller waits. So sysmon has no processor to take away from a thread in
+// a system call, which costs more than the call; and nothing is held while a read waits.
+//
+// One may read while another one writes.
+type socket struct {
+	raw      syscall.RawConn
+	in, out  transfer
+	readFn   func(fd uintptr) bool
+	writeFn  func(fd uintptr) bool
+	peekFn   func(fd uintptr)
+	peekByte [1]byte
+	quiet    bool // by peekFn
+}
+
+// transfer is one read or write.
+type transfer struct {
+	p     []byte
+	n     int
+	errno syscall.Errno
+}
+
+// socketOf is nil when the connection is not plain TCP.
+func socketOf(c net.Conn) *socket {
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	s := &socket{raw: raw}
+	s.readFn, s.writeFn, s.peekFn = s.tryRead, s.tryWrite, s.peek
+	return s
+}
+
+// Read is io.Reader's.
+func (s *socket) Read(p []byte) (int, error) {
+	s.in = transfer{p: p}
+	err := s.raw.Read(s.readFn)
+	n, errno := s.in.n, s.in.errno
+	s.in.p = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case errno != 0:
+		return 0, errno
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Write is io.Writer's.
+func (s *socket) Write(p []byte) (int, error) {
+	s.out = transfer{p: p}
+	err := s.raw.Write(s.writeFn)
+	n, errno := s.out.n, s.out.errno
+	s.out.p = nil
+	if err == nil && errno != 0 {
+		err = errno
+	}
+	return n, err
+}
+
+// silent says whether nothing has come, not even the end.
+func (s *socket) silent() bool {
+	s.quiet = false
+	return s.raw.Control(s.peekFn) == nil && s.quiet
+}
+
+// Private
+
+func (s *socket) tryRead(fd uintptr) bool {
+	s.in.n, s.in.errno = readNow(fd, s.in.p)
+	return s.in.errno != syscall.EAGAIN
+}
+
+// readNow reads what is there.
+func readNow(fd uintptr, p []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), 0
+	}
+}
+
+func (s *socket) tryWrite(fd uintptr) bool {
+	t := &s.out
+	for t.n < len(t.p) {
+		rest := t.p[t.n:]
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)))
+		switch errno {
+		case 0:
+			t.n += int(n)
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			t.errno = errno
+			return true
+		}
+	}
+	return true
+}
+
+func (s *socket) peek(fd uintptr) {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&s.peekByte)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	s.quiet = errno == syscall.EAGAIN
+}
