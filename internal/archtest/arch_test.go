@@ -62,6 +62,7 @@ var rooms = map[string]room{
 	"awslogs":          {nil, leaf},
 	"logs":             {append([]string{"logpattern"}, services...), service},
 	"ecs":              {services, service},
+	"efs":              {services, service},
 	"acm":              {append([]string{"seal"}, services...), service},
 	"ssm":              {append([]string{"seal"}, services...), service},
 	"secrets":          {append([]string{"seal"}, services...), service},

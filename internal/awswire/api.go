@@ -1,4 +1,4 @@
-// Package awswire speaks the AWS protocols: JSON 1.1, query and EC2. A service registers its
+// Package awswire speaks the AWS protocols: JSON 1.1, REST-JSON, query and EC2. A service registers its
 // operations by type, with the structs of aws-sdk-go-v2 as the schema:
 //
 //	api := &awswire.API{SigningName: "ecs", Protocol: awswire.JSON11, Target: "AmazonEC2ContainerServiceV20141113"}
@@ -25,9 +25,10 @@ import (
 type Protocol int
 
 const (
-	JSON11 Protocol = iota + 1 // ECS, ECR, CloudWatch Logs
-	Query                      // ELBv2, IAM, STS
-	EC2                        // EC2's own kind of query
+	JSON11   Protocol = iota + 1 // ECS, ECR, CloudWatch Logs
+	Query                        // ELBv2, IAM, STS
+	EC2                          // EC2's own kind of query
+	RestJSON                     // EFS: JSON bodies, operations by method and path
 )
 
 func (p Protocol) String() string {
@@ -38,9 +39,14 @@ func (p Protocol) String() string {
 		return "query"
 	case EC2:
 		return "ec2"
+	case RestJSON:
+		return "rest json"
 	}
 	return "unknown protocol"
 }
+
+// json says whether bodies are JSON.
+func (p Protocol) json() bool { return p == JSON11 || p == RestJSON }
 
 // An API is one AWS service on the wire. Fill the fields, Handle the operations, then Add it to a
 // Mux; it doesn't change after that.
@@ -52,7 +58,10 @@ type API struct {
 	Namespace   string // xmlns of the answers; query and EC2 services only
 	MaxBody     int64  // largest request body in bytes; 0: 8 MiB
 
-	ops map[string]operation
+	Status map[string]int // operation → HTTP status of its answer when that isn't 200; REST services only
+
+	ops    map[string]operation
+	routes []restRoute // since Add; REST services only
 }
 
 type operation struct {
@@ -113,6 +122,9 @@ func (a *API) Operations() []string {
 
 // prepare works out the shapes of all operations.
 func (a *API) prepare() {
+	if a.Protocol == RestJSON {
+		a.routes = restRoutes(a.SigningName)
+	}
 	s := &schema{protocol: a.Protocol, shapes: map[reflect.Type]*shape{}}
 	for name, o := range a.ops {
 		o.inShape, o.outShape = s.of(o.in), s.of(o.out)

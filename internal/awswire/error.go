@@ -7,8 +7,9 @@ import "net/http"
 type Error struct {
 	Code    string // as AWS documents it, such as "ClusterNotFoundException"
 	Message string
-	Status  int   // HTTP status; 0 means 400
-	Err     error // cause, for the log; never sent
+	Status  int               // HTTP status; 0 means 400
+	Members map[string]string // of the error's own shape, beside its message; JSON services only
+	Err     error             // cause, for the log; never sent
 }
 
 func (e *Error) Error() string {

@@ -37,7 +37,7 @@ type MuxOptions struct {
 	Coverage string // where it's written which operations there are; for the 501's text
 }
 
-// A Mux serves the APIs added to it. It is an http.Handler; all of its paths are the same.
+// A Mux serves the APIs added to it. It is an http.Handler; all of its paths are the same but those of REST services.
 // A request passes these steps, and the first that fails answers it: size, authentication,
 // operation, form of the input, members that must be there, authorization, handler.
 type Mux struct {
@@ -72,6 +72,10 @@ func (m *Mux) Add(a *API) {
 	case Query, EC2:
 		if a.Version == "" || a.Namespace == "" {
 			panic("awswire: " + a.SigningName + " needs a version and a namespace")
+		}
+	case RestJSON:
+		if len(restRoutes(a.SigningName)) == 0 {
+			panic("awswire: " + a.SigningName + " has no routes; is it among gen's services?")
 		}
 	default:
 		panic("awswire: " + a.SigningName + " has no protocol")
@@ -159,7 +163,7 @@ func (m *Mux) serve(w http.ResponseWriter, r *http.Request) (rt route, out any, 
 		return rt, nil, m.refuse(r, rt)
 	}
 	in := reflect.New(op.in)
-	if err := rt.decode(op, body, in.Elem()); err != nil {
+	if err := rt.decode(op, r.URL.RawQuery, body, in.Elem()); err != nil {
 		return rt, nil, err
 	}
 	if m.o.Authorize != nil {
@@ -201,12 +205,17 @@ func (rt route) name() string {
 }
 
 // decode fills in and checks it.
-func (rt route) decode(op operation, body []byte, in reflect.Value) error {
+func (rt route) decode(op operation, query string, body []byte, in reflect.Value) error {
 	c := &checker{service: rt.api.SigningName, op: rt.op}
 	var err error
-	if rt.api.Protocol == JSON11 {
+	switch rt.api.Protocol {
+	case JSON11:
 		err = decodeJSON(body, op.inShape, in, c)
-	} else {
+	case RestJSON:
+		if err = decodeJSON(body, op.inShape, in, c); err == nil {
+			err = decodeLine(rt.labels, query, op.inShape, in, c)
+		}
+	default:
 		err = decodeForm(rt.form, rt.api.Protocol, op.inShape, in, c)
 	}
 	if err != nil {

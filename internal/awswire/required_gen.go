@@ -963,6 +963,36 @@ ecs.UpdateTaskProtectionInput Cluster Tasks
 ecs.UpdateTaskSetInput Cluster Scale Service TaskSet
 ecs.VCpuCountRangeRequest Min
 ecs.VpcLatticeConfiguration PortName RoleArn TargetGroupArn
+efs.BackupPolicy Status
+efs.CreateAccessPointInput ClientToken FileSystemId
+efs.CreateFileSystemInput CreationToken
+efs.CreateMountTargetInput FileSystemId SubnetId
+efs.CreateReplicationConfigurationInput Destinations SourceFileSystemId
+efs.CreateTagsInput FileSystemId Tags
+efs.CreationInfo OwnerGid OwnerUid Permissions
+efs.DeleteAccessPointInput AccessPointId
+efs.DeleteFileSystemInput FileSystemId
+efs.DeleteFileSystemPolicyInput FileSystemId
+efs.DeleteMountTargetInput MountTargetId
+efs.DeleteReplicationConfigurationInput SourceFileSystemId
+efs.DeleteTagsInput FileSystemId TagKeys
+efs.DescribeBackupPolicyInput FileSystemId
+efs.DescribeFileSystemPolicyInput FileSystemId
+efs.DescribeLifecycleConfigurationInput FileSystemId
+efs.DescribeMountTargetSecurityGroupsInput MountTargetId
+efs.DescribeTagsInput FileSystemId
+efs.ListTagsForResourceInput ResourceId
+efs.ModifyMountTargetSecurityGroupsInput MountTargetId
+efs.PosixUser Gid Uid
+efs.PutAccountPreferencesInput ResourceIdType
+efs.PutBackupPolicyInput BackupPolicy FileSystemId
+efs.PutFileSystemPolicyInput FileSystemId Policy
+efs.PutLifecycleConfigurationInput FileSystemId LifecyclePolicies
+efs.Tag Key Value
+efs.TagResourceInput ResourceId Tags
+efs.UntagResourceInput ResourceId TagKeys
+efs.UpdateFileSystemInput FileSystemId
+efs.UpdateFileSystemProtectionInput FileSystemId
 elasticloadbalancingv2.Action Type
 elasticloadbalancingv2.AddListenerCertificatesInput Certificates ListenerArn
 elasticloadbalancingv2.AddTagsInput ResourceArns Tags

@@ -1,10 +1,13 @@
 package awswire
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 )
 
@@ -26,8 +29,13 @@ func writeOutput(w http.ResponseWriter, ctx context.Context, a *API, op string, 
 	if !v.IsValid() || v.IsNil() {
 		v = reflect.New(o.out)
 	}
-	if a.Protocol == JSON11 {
-		write(w, ctx, http.StatusOK, JSON11, appendJSON(make([]byte, 0, 1024), o.outShape, v))
+	if a.Protocol.json() {
+		status := cmp.Or(a.Status[op], http.StatusOK)
+		var body []byte
+		if status != http.StatusNoContent {
+			body = appendJSON(make([]byte, 0, 1024), o.outShape, v)
+		}
+		write(w, ctx, status, a.Protocol, body)
 		return
 	}
 	x := newXMLWriter(a)
@@ -40,10 +48,22 @@ func writeError(w http.ResponseWriter, ctx context.Context, p Protocol, namespac
 		ctx, _ = withRequestID(ctx)
 	}
 	e := public(err)
-	if p == JSON11 {
+	if p.json() {
 		w.Header().Set("X-Amzn-Errortype", e.Code)
-		b := append([]byte(`{"__type":`), appendJSONString(nil, e.Code)...)
-		b = append(append(b, `,"message":`...), appendJSONString(nil, e.Message)...)
+		members := [][2]string{{"__type", e.Code}, {"message", e.Message}}
+		if p == RestJSON { // EFS's form. Source: EFS API reference, ErrorCode and Message of every error
+			members = [][2]string{{"ErrorCode", e.Code}, {"Message", e.Message}}
+		}
+		for _, k := range slices.Sorted(maps.Keys(e.Members)) {
+			members = append(members, [2]string{k, e.Members[k]})
+		}
+		b := []byte{'{'}
+		for i, m := range members {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendJSONString(append(appendJSONString(b, m[0]), ':'), m[1])
+		}
 		write(w, ctx, e.status(), p, append(b, '}'))
 		return
 	}
@@ -92,12 +112,16 @@ func write(w http.ResponseWriter, ctx context.Context, status int, p Protocol, b
 	switch p {
 	case JSON11:
 		h.Set("Content-Type", "application/x-amz-json-1.1")
+	case RestJSON:
+		h.Set("Content-Type", "application/json")
 	case EC2:
 		h.Set("Content-Type", "text/xml;charset=UTF-8")
 	default:
 		h.Set("Content-Type", "text/xml")
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if status != http.StatusNoContent {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	h.Set("Cache-Control", "no-cache, no-store")
 	h.Set("X-Amzn-Requestid", RequestID(ctx))
 	w.WriteHeader(status)

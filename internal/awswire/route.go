@@ -16,18 +16,22 @@ type route struct {
 	op       string   // "" when the request names none
 	version  string   // of query and EC2 requests
 	form     url.Values
-	err      error // told to callers that are known
+	labels   map[string]string // of a REST request's path
+	err      error             // told to callers that are known
 }
 
 // routeOf finds the API and operation of a request. It refuses nothing: who isn't authenticated
 // learns nothing about what there is.
-// Only X-Amz-Target or Action count, neither path nor host. Source: Smithy specification, awsJson1.1
-// and awsQuery.
+// But for REST services only X-Amz-Target or Action count, neither path nor host. Source: Smithy specification,
+// awsJson1.1 and awsQuery.
 func (m *Mux) routeOf(r *http.Request, body []byte) route {
 	service := scopeService(r)
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
 		prefix, op, _ := strings.Cut(target, ".")
 		return route{protocol: JSON11, api: m.targets[prefix], op: op}
+	}
+	if rt, ok := m.restRoute(r); ok {
+		return rt
 	}
 	form, err := formOf(r, body)
 	if form.Get("Action") == "" {
@@ -58,7 +62,7 @@ func (m *Mux) routeOf(r *http.Request, body []byte) route {
 func (m *Mux) queryAPI(op, version, service string) *API {
 	var same []*API
 	for _, a := range m.apis {
-		if a.Protocol != JSON11 && (a.Version == version || version == "") {
+		if !a.Protocol.json() && (a.Version == version || version == "") {
 			same = append(same, a)
 		}
 	}
@@ -75,7 +79,7 @@ func (m *Mux) queryAPI(op, version, service string) *API {
 	if len(same) > 0 && version != "" {
 		return same[0]
 	}
-	if a := m.named(service); a != nil && a.Protocol != JSON11 {
+	if a := m.named(service); a != nil && !a.Protocol.json() {
 		return a
 	}
 	return nil
@@ -91,7 +95,7 @@ func (rt route) operation() (operation, bool) {
 }
 
 func (rt route) versionFits() bool {
-	return rt.protocol == JSON11 || rt.version == rt.api.Version
+	return rt.protocol.json() || rt.version == rt.api.Version
 }
 
 // refuse explains why a request that goes nowhere goes nowhere, to a caller that is known.
@@ -102,10 +106,10 @@ func (m *Mux) refuse(r *http.Request, rt route) error {
 		return rt.err
 	case rt.api == nil && service != "" && m.named(service) == nil:
 		return m.notImplemented(service, rt.op)
-	case rt.op == "" || rt.api == nil && rt.protocol == JSON11:
+	case rt.op == "" || rt.api == nil && rt.protocol.json():
 		return &Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: "The request names no operation that is known here."}
 	case rt.api == nil, !rt.versionFits(), !rt.api.has(rt.op):
-		if rt.protocol == JSON11 {
+		if rt.protocol.json() {
 			return &Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: fmt.Sprintf("The operation %s is not known.", rt.op)}
 		}
 		return &Error{Code: "InvalidAction", Message: fmt.Sprintf("Could not find operation %s for version %s", rt.op, cmp.Or(rt.version, "NO_VERSION_SPECIFIED"))}

@@ -22,6 +22,7 @@ type field struct {
 	index    int // in the Go struct
 	shape    *shape
 	required bool
+	bound    *binding // when it isn't in the body
 }
 
 type kind int
@@ -94,14 +95,23 @@ func (s *schema) of(t reflect.Type) *shape {
 func (s *schema) members(sh *shape) {
 	need := required()[tableKey(sh.typ)]
 	sh.byName = map[string]int{}
+	var bound map[string]binding
+	if s.protocol == RestJSON {
+		bound = bindings(sh.typ)
+	}
 	for i := range sh.typ.NumField() {
 		f := sh.typ.Field(i)
 		if !f.IsExported() || f.Name == "ResultMetadata" {
 			continue
 		}
 		n := nameOf(s.protocol, sh.typ, f.Name)
-		sh.byName[n.in] = len(sh.fields)
-		sh.fields = append(sh.fields, field{wireName: n, index: i, shape: s.of(f.Type), required: need[f.Name]})
+		made := field{wireName: n, index: i, shape: s.of(f.Type), required: need[f.Name]}
+		if b, ok := bound[f.Name]; ok {
+			made.bound = &b
+		} else {
+			sh.byName[n.in] = len(sh.fields)
+		}
+		sh.fields = append(sh.fields, made)
 	}
 }
 

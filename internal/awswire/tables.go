@@ -36,7 +36,7 @@ var (
 func nameOf(p Protocol, owner reflect.Type, field string) wireName {
 	n := wireName{in: field, out: field}
 	switch p {
-	case JSON11:
+	case JSON11, RestJSON:
 		n = wireName{in: lowerFirst(field), out: lowerFirst(field)}
 	case EC2:
 		n.out = lowerFirst(field)

@@ -51,6 +51,7 @@ func (p Paths) Server() string      { return filepath.Join(p.Data, "server.json"
 func (p Paths) Logs() string        { return filepath.Join(p.Data, "logs") }
 func (p Paths) AccessLogs() string  { return filepath.Join(p.Data, "access-logs") }
 func (p Paths) Buckets() string     { return filepath.Join(p.Data, "buckets") } // objects that tasks read; put there by hand
+func (p Paths) FileSystems() string { return filepath.Join(p.Data, "efs") }     // each EFS file system by its id
 func (p Paths) Snapshot() string    { return filepath.Join(p.Data, "lb", "snapshot.json") }
 func (p Paths) Names() string       { return filepath.Join(p.Data, "net", "snapshot.json") }
 func (p Paths) Plane() string       { return filepath.Join(p.Bin, "lotse-plane") }

@@ -24,6 +24,7 @@ import (
 	"github.com/lotse-project/lotse/internal/build"
 	"github.com/lotse-project/lotse/internal/ecr"
 	"github.com/lotse-project/lotse/internal/ecs"
+	"github.com/lotse-project/lotse/internal/efs"
 	"github.com/lotse-project/lotse/internal/elb"
 	"github.com/lotse-project/lotse/internal/fabric"
 	"github.com/lotse-project/lotse/internal/iam"
@@ -70,6 +71,7 @@ type server struct {
 	logs     *logs.Service
 	ssm      *ssm.Service
 	secrets  *secrets.Service
+	efs      *efs.Service
 	vpc      *vpc.Service
 
 	gate   sync.RWMutex // requests read-hold it; reset holds it alone
@@ -162,6 +164,7 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	s.logs = logs.New(logs.Options{DB: s.db, Dir: s.p.Logs(), Log: log.With("part", "logs")})
 	s.vpc = vpc.New(vpc.Options{DB: s.db, DefaultVPC: s.o.DefaultVPC, Apply: s.fabric.Apply, Log: log})
 	s.ssm = ssm.New(ssm.Options{DB: s.db, Key: key, Log: log.With("part", "ssm")})
+	s.efs = efs.New(efs.Options{DB: s.db, Dir: s.p.FileSystems(), Log: log.With("part", "efs")})
 	s.secrets = secrets.New(secrets.Options{DB: s.db, Key: key, Log: log.With("part", "secrets")})
 
 	s.verifier = awsauth.NewVerifier(keys{creds, s.iam}, awsauth.Options{Regions: []string{s.o.Region}})
@@ -175,6 +178,7 @@ func (s *server) services(creds Credentials, key *seal.Key, port int) {
 	s.api.Add(s.logs.API())
 	s.api.Add(s.ssm.API())
 	s.api.Add(s.secrets.API())
+	s.api.Add(s.efs.API())
 	s.api.Add(s.iam.API())
 	s.api.Add(s.iam.STS())
 }

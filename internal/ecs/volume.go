@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // volumes checks a definition's volumes: on Fargate a bind mount is an empty directory of the task.
@@ -32,12 +33,55 @@ func volumes(in *ecs.RegisterTaskDefinitionInput) ([]types.Volume, error) {
 		if v.DockerVolumeConfiguration != nil {
 			return nil, client("dockerVolumeConfiguration: should not be set for volumes in Fargate.")
 		}
-		if err := onlyMembers(fmt.Sprintf("volume '%s'", name), v, "Name", "Host"); err != nil {
+		if err := efsVolume(name, v); err != nil {
+			return nil, err
+		}
+		if err := onlyMembers(fmt.Sprintf("volume '%s'", name), v, "Name", "Host", "EfsVolumeConfiguration"); err != nil {
 			return nil, err
 		}
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+var (
+	fileSystemRE  = lazyregexp.New(`^fs-[0-9a-f]{8,40}$`) // Source: EFS service model, FileSystemId
+	accessPointRE = lazyregexp.New(`^fsap-[0-9a-f]{8,40}$`)
+)
+
+// efsVolume checks a volume that is a file system. Source: API reference, EFSVolumeConfiguration and EFSAuthorizationConfig.
+func efsVolume(name string, v types.Volume) error {
+	c := v.EfsVolumeConfiguration
+	if c == nil {
+		return nil
+	}
+	where := fmt.Sprintf("the efsVolumeConfiguration of volume '%s'", name)
+	if err := onlyMembers(where, *c, "FileSystemId", "RootDirectory", "TransitEncryption", "AuthorizationConfig"); err != nil {
+		return err
+	}
+	if !fileSystemRE.MatchString(aws.ToString(c.FileSystemId)) {
+		return client("Invalid fileSystemId '%s' in %s.", aws.ToString(c.FileSystemId), where)
+	}
+	root := aws.ToString(c.RootDirectory)
+	if root != "" && (!strings.HasPrefix(root, "/") || strings.Contains(root+"/", "/../")) {
+		return client("The rootDirectory '%s' in %s is not an absolute path.", root, where)
+	}
+	a := c.AuthorizationConfig
+	if a == nil {
+		return nil
+	}
+	encrypted, point := c.TransitEncryption == types.EFSTransitEncryptionEnabled, aws.ToString(a.AccessPointId)
+	switch {
+	case point != "" && !accessPointRE.MatchString(point):
+		return client("Invalid accessPointId '%s' in %s.", point, where)
+	case point != "" && root != "" && root != "/":
+		return client("With an accessPointId, the rootDirectory in %s is omitted or '/'.", where)
+	case (point != "" || a.Iam == types.EFSAuthorizationConfigIAMEnabled) && !encrypted:
+		return client("With an accessPointId or iam, transitEncryption must be ENABLED in %s.", where)
+	case a.Iam == types.EFSAuthorizationConfigIAMEnabled:
+		return client("Lotse has no file system policies, so it does not accept iam ENABLED in %s.", where)
+	}
+	return nil
 }
 
 // ephemeralStorage checks a task's own size. Its default of 20 can't be asked for. Source: API reference, EphemeralStorage.

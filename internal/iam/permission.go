@@ -66,6 +66,11 @@ var resources = map[string]map[string]string{
 		"CreateSecret": "secret:{Name}", "": "secret:{SecretId}",
 	},
 	"acm": {"": "{CertificateArn}"},
+	"elasticfilesystem": {
+		"DescribeAccessPoints": "access-point/{AccessPointId?*}", "DeleteAccessPoint": "access-point/{AccessPointId}",
+		"TagResource": "{ResourceId}", "UntagResource": "{ResourceId}", "ListTagsForResource": "{ResourceId}",
+		"CreateFileSystem": "*", "DescribeFileSystems": "file-system/{FileSystemId?*}", "": "file-system/{FileSystemId?*}",
+	},
 	"iam": {
 		"GetPolicy": "{PolicyArn}", "GetPolicyVersion": "{PolicyArn}", "ListRoles": "role/", "": "role/{RoleName}",
 	},

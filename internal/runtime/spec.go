@@ -66,7 +66,13 @@ type Mount struct {
 	Source   string // a path on the machine
 	Path     string // in the container, absolute; made when missing
 	ReadOnly bool
+	// As is whom the container's user is taken for on Source's file system: what it makes there is theirs, and what they own
+	// it owns. Others own nothing there, and nobody sees other owners. Nil: everybody is who they are.
+	As *User
 }
+
+// User is a user with a group, by number.
+type User struct{ UID, GID uint32 }
 
 // DefaultPidsMax is how many processes and threads a container may have when its specification does not say.
 // A limit guards the machine against fork bombs; a JVM with thousands of threads fits.

@@ -122,10 +122,10 @@ type NetworkInterface struct {
 	Address     string // private IPv4
 	Public      string // public IPv4; "" for none
 	Groups      []string
-	Task        string // 32 hex of the task that has it; "" for a load balancer's
+	Task        string // 32 hex of the task that has it; "" for a load balancer's or mount target's
 	Cluster     string // the task's
 	Description string
-	RequesterID string // who asked EC2 for it: ecs-tasks or amazon-elb
+	RequesterID string // who asked EC2 for it: ecs-tasks, amazon-elb or amazon-efs
 	Attachment  string // eni-attach-<17 hex>
 	Tags        map[string]string
 	CreatedAt   time.Time
@@ -142,6 +142,7 @@ type NewInterfaceInput struct {
 	Groups        []string
 	Task, Cluster string
 	Description   string
+	Requester     string // "" = ecs-tasks for a task's, else amazon-elb
 }
 
 // NewInterface makes an interface with the first free address after the one that the subnet
@@ -160,8 +161,12 @@ func NewInterface(tx *store.WriteTx, in NewInterfaceInput) (NetworkInterface, er
 	if err != nil {
 		return NetworkInterface{}, err
 	}
-	requester := "ecs-tasks"
-	if in.Task == "" {
+	requester := in.Requester
+	switch {
+	case requester != "":
+	case in.Task != "":
+		requester = "ecs-tasks"
+	default:
 		requester = "amazon-elb"
 	}
 	e := NetworkInterface{

@@ -76,14 +76,25 @@ func (c *Controller) spec(ctx context.Context, l life) (runtime.TaskSpec, map[st
 		Hosts:  fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", l.status.Address, hostname),
 	}
 	spec.SharedPID = l.definition.PidMode == ecstypes.PidModeTask
+	shared, err := c.fileSystems(ctx, l)
+	if err != nil {
+		return none, nil, err
+	}
 	for _, v := range l.definition.Volumes {
-		spec.Volumes = append(spec.Volumes, *v.Name)
+		if _, ok := shared[*v.Name]; !ok {
+			spec.Volumes = append(spec.Volumes, *v.Name)
+		}
 	}
 	streams := map[string]string{}
 	for i, d := range l.definition.ContainerDefinitions {
 		cs, stream, err := c.container(ctx, l, d, l.status.Containers[i].Digest)
 		if err != nil {
 			return none, nil, err
+		}
+		for i, m := range cs.Mounts {
+			if fs, ok := shared[m.Volume]; ok {
+				cs.Mounts[i].Volume, cs.Mounts[i].Source, cs.Mounts[i].As = "", fs.Source, fs.As
+			}
 		}
 		spec.Containers = append(spec.Containers, cs)
 		streams[*d.Name] = stream

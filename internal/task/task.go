@@ -43,6 +43,8 @@ type Options struct {
 	Secret func(ctx context.Context, sc arn.Scope, valueFrom string) (string, error)
 	// Buckets is the directory that takes S3's place: the object KEY of the bucket NAME is the file NAME/KEY in it.
 	Buckets string
+	// FileSystems is the directory that has a directory for each EFS file system, by its id.
+	FileSystems string
 	// PublicAddress claims an address for a task with assignPublicIp.
 	PublicAddress func(tx *store.WriteTx, sc arn.Scope, eni string) (string, error)
 	// Endpoints are the variables that tell SDKs where services are, such as AWS_ENDPOINT_URL_ECS:

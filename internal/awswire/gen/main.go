@@ -1,5 +1,5 @@
 // Command gen writes awswire's tables out of the sources of aws-sdk-go-v2 in the module cache:
-// names_gen.go, required_gen.go and operations_gen.go. Run it with go generate in awswire.
+// names_gen.go, required_gen.go, operations_gen.go and rest_gen.go. Run it with go generate in awswire.
 package main
 
 import (
@@ -29,6 +29,7 @@ var sdks = []sdk{
 	{"ec2", "ec2", "ec2"},
 	{"ecr", "ecr", "json"},
 	{"ecs", "ecs", "json"},
+	{"efs", "elasticfilesystem", "json"},
 	{"elasticloadbalancingv2", "elasticloadbalancing", "query"},
 	{"iam", "iam", "query"},
 	{"secretsmanager", "secretsmanager", "json"},
@@ -63,6 +64,8 @@ func generate() (map[string][]byte, error) {
 		doc: "holds the members that must be there: an SDK struct, then their fields."}
 	operations := &table{file: "operations_gen.go", name: "generatedOperations", rows: map[string][]string{},
 		doc: "holds the operations that AWS has: a signing name, then their names."}
+	rest := &table{file: "rest_gen.go", name: "generatedRest", rows: map[string][]string{},
+		doc: "holds what REST services have in their requests' lines: a signing name, then\nOPERATION=METHOD:PATH; an SDK struct, then Field=query:NAME or Field=label:NAME."}
 	for _, s := range sdks {
 		dir, err := moduleDir("github.com/aws/aws-sdk-go-v2/service/" + s.Package)
 		if err != nil {
@@ -74,13 +77,14 @@ func generate() (map[string][]byte, error) {
 		}
 		s.names(src, names.rows)
 		s.required(src, required.rows)
+		s.rest(src, rest.rows)
 		operations.rows[s.Signing] = operationNames(src)
 		if len(operations.rows[s.Signing]) == 0 {
 			return nil, fmt.Errorf("%s: found no operation in %s; did the SDK's code change its form?", s.Package, dir)
 		}
 	}
 	out := map[string][]byte{}
-	for _, t := range []*table{names, required, operations} {
+	for _, t := range []*table{names, required, operations, rest} {
 		text, err := t.text()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.file, err)

@@ -26,9 +26,13 @@ var (
 
 	// SSM's client has the older form, with names in its functions.
 	oldSerializer   = regexp.MustCompile(`(?ms)^func aws\w+_serialize(?:Op)?Document\w+\(v \*(?:types\.)?(\w+), value smithyjson\.Value\) error \{(.*?)\n\}$`)
-	oldMember       = regexp.MustCompile(`object\.Key\("([^"]+)"\)\n[^\n]*?v\.(\w+)`)
+	oldMember       = regexp.MustCompile(`object\.Key\("([^"]+)"\)\n(?:\t*switch \{\n)?[^\n]*?v\.(\w+)`)
 	oldDeserializer = regexp.MustCompile(`(?ms)^func aws\w+_deserialize(?:Op)?Document\w+\(v \*\*(?:types\.)?(\w+), value interface\{\}\) error \{(.*?)\n\}$`)
-	oldCase         = regexp.MustCompile(`\n\t\tcase "([^"]+)"(?:, "[^"]+")?:`)
+	restRoute       = regexp.MustCompile(`(?ms)^func \(m \*awsRestjson1_serializeOp(\w+)\) HandleSerialize\(.*?SplitURI\("([^"]+)"\).*?request\.Method = "(\w+)"`)
+	restMembers     = regexp.MustCompile(`(?ms)^func awsRestjson1_serializeOpHttpBindings(\w+)\(v \*\w+, encoder \*httpbinding\.Encoder\) error \{(.*?)\n\}$`)
+	restMember      = regexp.MustCompile(`encoder\.(SetQuery|AddQuery|SetURI)\("(\w+)"\)\.\w+\([^v\n]*v\.(\w+)`)
+
+	oldCase = regexp.MustCompile(`\n\t\tcase "([^"]+)"(?:, "[^"]+")?:`)
 )
 
 func operationNames(src string) []string {
@@ -45,6 +49,23 @@ func (s sdk) required(src string, rows map[string][]string) {
 		for _, m := range validatorNeed.FindAllStringSubmatch(fn[2], -1) {
 			key := s.Package + "." + fn[1]
 			rows[key] = append(rows[key], m[1])
+		}
+	}
+}
+
+// rest notes the method and path of each operation of a REST service, and the members that are not in the body.
+func (s sdk) rest(src string, rows map[string][]string) {
+	for _, m := range restRoute.FindAllStringSubmatch(src, -1) {
+		rows[s.Signing] = append(rows[s.Signing], m[1]+"="+m[3]+":"+m[2])
+	}
+	for _, fn := range restMembers.FindAllStringSubmatch(src, -1) {
+		for _, m := range restMember.FindAllStringSubmatch(fn[2], -1) {
+			where := "query:"
+			if m[1] == "SetURI" {
+				where = "label:"
+			}
+			key := s.Package + "." + fn[1]
+			rows[key] = append(rows[key], m[3]+"="+where+m[2])
 		}
 	}
 }

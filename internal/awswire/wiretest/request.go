@@ -14,10 +14,16 @@ import (
 func Request(t testing.TB, baseURL string, api *awswire.API, op string) *http.Request {
 	t.Helper()
 	body, kind := "{}", "application/x-amz-json-1.1"
-	if api.Protocol != awswire.JSON11 {
+	method, path := http.MethodPost, "/"
+	switch api.Protocol {
+	case awswire.JSON11:
+	case awswire.RestJSON:
+		method, path = api.Line(op, "x")
+		kind = "application/json"
+	default:
 		body, kind = url.Values{"Action": {op}, "Version": {api.Version}}.Encode(), "application/x-www-form-urlencoded; charset=utf-8"
 	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, baseURL+"/", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, baseURL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

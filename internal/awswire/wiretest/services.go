@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/efs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -45,6 +46,8 @@ func Services() []Service {
 			func(c aws.Config) any { return secretsmanager.NewFromConfig(c) }},
 		{"ssm", awswire.API{SigningName: "ssm", Protocol: awswire.JSON11, Target: "AmazonSSM"},
 			func(c aws.Config) any { return ssm.NewFromConfig(c) }},
+		{"efs", awswire.API{SigningName: "elasticfilesystem", Protocol: awswire.RestJSON},
+			func(c aws.Config) any { return efs.NewFromConfig(c) }},
 		{"elasticloadbalancingv2", awswire.API{SigningName: "elasticloadbalancing", Protocol: awswire.Query, Version: "2015-12-01",
 			Namespace: "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"},
 			func(c aws.Config) any { return elasticloadbalancingv2.NewFromConfig(c) }},

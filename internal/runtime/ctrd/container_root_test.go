@@ -414,3 +414,43 @@ func TestContainer_Usage(t *testing.T) {
 	}
 	usage(3)
 }
+
+func TestContainer_MountUser(t *testing.T) {
+	l := newLab(t)
+	host := t.TempDir()
+	if err := os.Chown(host, 1234, 2345); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(host, "roots"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spec := l.Spec(t, []string{"write", "/mnt/a", "a"}, []string{"write", "/mnt/b", "b"}, []string{"write", "/mnt/roots", "c"})
+	for i, user := range []string{"", "500:600", ""} {
+		spec.Containers[i].User = user
+		spec.Containers[i].Mounts = []runtime.Mount{{Source: host, Path: "/mnt", As: &runtime.User{UID: 1234, GID: 2345}}}
+	}
+	if err := l.engine.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.engine.Start(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"c0": 0, "c1": 0, "c2": 1} {
+		if c := l.Await(t, spec.ID, name, runtime.Stopped); c.ExitCode != want {
+			t.Errorf("%s ended with %d, want %d", name, c.ExitCode, want)
+		}
+	}
+	for _, name := range []string{"a", "b"} {
+		info, err := os.Stat(filepath.Join(host, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != 1234 || st.Gid != 2345 {
+			t.Errorf("%s is %d:%d's, want 1234:2345's", name, st.Uid, st.Gid)
+		}
+	}
+	if got := read(t, host, "roots"); got != "x" {
+		t.Errorf("the container's root wrote to a file of the machine's root: %q", got)
+	}
+}

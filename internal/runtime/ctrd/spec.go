@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/contrib/seccomp"
@@ -51,12 +52,13 @@ func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id str
 	}
 	opts := []oci.SpecOpts{
 		oci.WithoutRunMount, // it would hide the image's /run
+		oci.WithMounts(mounts),
 		oci.WithProcessArgs(cmd.args...),
 		oci.WithEnv(cmd.env),
 		oci.WithProcessCwd(cmd.cwd),
 		withUser(cmd.user),
+		withMountUsers(c),
 		oci.WithHostname(hostname(t)),
-		oci.WithMounts(mounts),
 		oci.WithDevShmSize(orElse(c.ShmBytes, defaultShm) / 1024),
 		oci.WithAnnotations(map[string]string{groupAnnotation: t.ID}),
 		oci.WithCgroup(e.s.groups.path(id)),
@@ -160,6 +162,22 @@ func withUser(user string) oci.SpecOpts {
 			return nil // a group of one's own: no others, as in Docker
 		}
 		return oci.WithAdditionalGIDs(name)(ctx, cl, c, s)
+	}
+}
+
+// withMountUsers maps the container's user, on mounts that say so, to whom it is taken for there. Source: OCI runtime
+// specification, mounts: containerID is the file system's id, hostID the mount's.
+func withMountUsers(c runtime.ContainerSpec) oci.SpecOpts {
+	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *specs.Spec) error {
+		for _, m := range c.Mounts {
+			i := slices.IndexFunc(s.Mounts, func(o specs.Mount) bool { return o.Destination == m.Path })
+			if m.As == nil || i < 0 {
+				continue
+			}
+			s.Mounts[i].UIDMappings = []specs.LinuxIDMapping{{ContainerID: m.As.UID, HostID: s.Process.User.UID, Size: 1}}
+			s.Mounts[i].GIDMappings = []specs.LinuxIDMapping{{ContainerID: m.As.GID, HostID: s.Process.User.GID, Size: 1}}
+		}
+		return nil
 	}
 }
 
