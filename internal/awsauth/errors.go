@@ -20,7 +20,7 @@ const (
 // 400, query services 403, and EC2 has codes of its own.
 type refusal awswire.Protocol
 
-func (p refusal) json() bool { return awswire.Protocol(p) == awswire.JSON11 }
+func (p refusal) json() bool { return awswire.Protocol(p).JSON() }
 func (p refusal) ec2() bool  { return awswire.Protocol(p) == awswire.EC2 }
 
 func (p refusal) missing() *awswire.Error {
@@ -107,7 +107,7 @@ func requires(where string, parts []string) string {
 func Denied(p awswire.Protocol, c Caller, action, resource, why string) *awswire.Error {
 	text := "User: " + c.ARN + " is not authorized to perform: " + action + " on resource: " + resource + " " + why
 	switch p {
-	case awswire.JSON11:
+	case awswire.JSON11, awswire.RestJSON:
 		return refuse("AccessDeniedException", http.StatusBadRequest, text)
 	case awswire.EC2:
 		return refuse("UnauthorizedOperation", http.StatusForbidden, "You are not authorized to perform this operation. "+text)

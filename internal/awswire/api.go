@@ -45,8 +45,8 @@ func (p Protocol) String() string {
 	return "unknown protocol"
 }
 
-// json says whether bodies are JSON.
-func (p Protocol) json() bool { return p == JSON11 || p == RestJSON }
+// JSON says whether bodies are JSON.
+func (p Protocol) JSON() bool { return p == JSON11 || p == RestJSON }
 
 // An API is one AWS service on the wire. Fill the fields, Handle the operations, then Add it to a
 // Mux; it doesn't change after that.

@@ -29,7 +29,7 @@ func writeOutput(w http.ResponseWriter, ctx context.Context, a *API, op string, 
 	if !v.IsValid() || v.IsNil() {
 		v = reflect.New(o.out)
 	}
-	if a.Protocol.json() {
+	if a.Protocol.JSON() {
 		status := cmp.Or(a.Status[op], http.StatusOK)
 		var body []byte
 		if status != http.StatusNoContent {
@@ -48,7 +48,7 @@ func writeError(w http.ResponseWriter, ctx context.Context, p Protocol, namespac
 		ctx, _ = withRequestID(ctx)
 	}
 	e := public(err)
-	if p.json() {
+	if p.JSON() {
 		w.Header().Set("X-Amzn-Errortype", e.Code)
 		members := [][2]string{{"__type", e.Code}, {"message", e.Message}}
 		if p == RestJSON { // EFS's form. Source: EFS API reference, ErrorCode and Message of every error

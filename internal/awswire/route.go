@@ -62,7 +62,7 @@ func (m *Mux) routeOf(r *http.Request, body []byte) route {
 func (m *Mux) queryAPI(op, version, service string) *API {
 	var same []*API
 	for _, a := range m.apis {
-		if !a.Protocol.json() && (a.Version == version || version == "") {
+		if !a.Protocol.JSON() && (a.Version == version || version == "") {
 			same = append(same, a)
 		}
 	}
@@ -79,7 +79,7 @@ func (m *Mux) queryAPI(op, version, service string) *API {
 	if len(same) > 0 && version != "" {
 		return same[0]
 	}
-	if a := m.named(service); a != nil && !a.Protocol.json() {
+	if a := m.named(service); a != nil && !a.Protocol.JSON() {
 		return a
 	}
 	return nil
@@ -95,7 +95,7 @@ func (rt route) operation() (operation, bool) {
 }
 
 func (rt route) versionFits() bool {
-	return rt.protocol.json() || rt.version == rt.api.Version
+	return rt.protocol.JSON() || rt.version == rt.api.Version
 }
 
 // refuse explains why a request that goes nowhere goes nowhere, to a caller that is known.
@@ -106,10 +106,10 @@ func (m *Mux) refuse(r *http.Request, rt route) error {
 		return rt.err
 	case rt.api == nil && service != "" && m.named(service) == nil:
 		return m.notImplemented(service, rt.op)
-	case rt.op == "" || rt.api == nil && rt.protocol.json():
+	case rt.op == "" || rt.api == nil && rt.protocol.JSON():
 		return &Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: "The request names no operation that is known here."}
 	case rt.api == nil, !rt.versionFits(), !rt.api.has(rt.op):
-		if rt.protocol.json() {
+		if rt.protocol.JSON() {
 			return &Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: fmt.Sprintf("The operation %s is not known.", rt.op)}
 		}
 		return &Error{Code: "InvalidAction", Message: fmt.Sprintf("Could not find operation %s for version %s", rt.op, cmp.Or(rt.version, "NO_VERSION_SPECIFIED"))}

@@ -83,9 +83,10 @@ func TestEveryOperationIsSigned(t *testing.T) {
 		"another service": {AccessKeyID: rootKeyOf(t, s).AccessKeyID, SecretAccessKey: rootKeyOf(t, s).SecretAccessKey},
 	}
 	want := map[awswire.Protocol]map[string][]string{
-		awswire.JSON11: {"unsigned": {"MissingAuthenticationToken"}, "unknown key": {"UnrecognizedClientException"}, "another secret": {"InvalidSignatureException"}, "another service": {"InvalidSignatureException"}},
-		awswire.Query:  {"unsigned": {"MissingAuthenticationToken"}, "unknown key": {"InvalidClientTokenId"}, "another secret": {"SignatureDoesNotMatch"}, "another service": {"SignatureDoesNotMatch"}},
-		awswire.EC2:    {"unsigned": {"MissingAuthenticationToken", "AuthFailure"}, "unknown key": {"AuthFailure"}, "another secret": {"AuthFailure", "SignatureDoesNotMatch"}, "another service": {"AuthFailure", "SignatureDoesNotMatch"}},
+		awswire.JSON11:   {"unsigned": {"MissingAuthenticationToken"}, "unknown key": {"UnrecognizedClientException"}, "another secret": {"InvalidSignatureException"}, "another service": {"InvalidSignatureException"}},
+		awswire.RestJSON: {"unsigned": {"MissingAuthenticationToken"}, "unknown key": {"UnrecognizedClientException"}, "another secret": {"InvalidSignatureException"}, "another service": {"InvalidSignatureException"}},
+		awswire.Query:    {"unsigned": {"MissingAuthenticationToken"}, "unknown key": {"InvalidClientTokenId"}, "another secret": {"SignatureDoesNotMatch"}, "another service": {"SignatureDoesNotMatch"}},
+		awswire.EC2:      {"unsigned": {"MissingAuthenticationToken", "AuthFailure"}, "unknown key": {"AuthFailure"}, "another secret": {"AuthFailure", "SignatureDoesNotMatch"}, "another service": {"AuthFailure", "SignatureDoesNotMatch"}},
 	}
 	n := 0
 	for api, op := range s.api.Operations() {

@@ -14,7 +14,9 @@ import (
 func TestFileSystemDir(t *testing.T) {
 	all := filepath.Join(t.TempDir(), "efs")
 	outside := t.TempDir()
-	dir := func(path string, create *state.Creation) (string, error) { return fileSystemDir(all, "fs-1", path, create) }
+	dir := func(path string, create *state.Creation) (string, error) {
+		return fileSystemDir(all, "fs-1", path, create)
+	}
 	top, err := dir("/", nil)
 	if err != nil || top != filepath.Join(all, "fs-1") {
 		t.Fatalf("%q, %v", top, err)
