@@ -12,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
 	"github.com/lotse-project/lotse/test/server"
 )
 
@@ -65,6 +69,55 @@ func TestBuildCommand(t *testing.T) {
 			t.Errorf("a failing step lacks %q:\n%s", want, text)
 		}
 	}
+	// What a step made at random is the same only if it comes from a cache.
+	write(t, dir, "main.go", `package main
+import ("crypto/rand"; "os")
+func main() { os.WriteFile("/random", []byte(rand.Text()), 0o644) }`)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", file("program"), file("main.go"))
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	write(t, dir, "Random", "FROM scratch AS a\nCOPY program /\nRUN [\"/program\"]\nFROM scratch\nCOPY --from=a /random /\n")
+	random := func(args ...string) string {
+		t.Helper()
+		lotse(t, s, "build", "prune", "--all")
+		ref := lotse(t, s, append([]string{"build", "-f", file("Random"), "-t", "random:1", dir}, args...)...)
+		return ref[strings.Index(ref, "@"):]
+	}
+	first := random("--cache-to", "type=registry,ref=random:cache,mode=max")
+	if got := random("--cache-from", "random:cache"); got != first {
+		t.Errorf("with the cache in the registry: %s, want %s", got, first)
+	}
+	if got := random("--cache-to", "type=local,dest="+file("cache"), "--cache-from", "type=registry,ref=localhost:"+port+"/random:cache"); got != first {
+		t.Errorf("under the registry's own name: %s, want %s", got, first)
+	}
+	inline := random("--cache-to", "type=inline")
+	if inline == first {
+		t.Error("without a cache it is the same, too: the test tests nothing")
+	}
+	if got := random("--cache-from", "random:1", "--cache-to", "type=inline"); got != inline {
+		t.Errorf("with the cache in the image: %s, want %s", got, inline)
+	}
+	if got := random("--cache-from", "type=local,src="+file("cache")); got != first {
+		t.Errorf("with the cache in a folder: %s, want %s", got, first)
+	}
+	if text := refused(t, s, 1, "build", "-f", file("Random"), "-t", "random:1", "--cache-to", "ghcr.io/me/cache", dir); !strings.Contains(text, "ghcr.io/me/cache") {
+		t.Errorf("a cache elsewhere: %s", text)
+	}
+
+	// Another BuildKit gives the same image, which is pushed then.
+	id, err := s.ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "Plain", "FROM scratch\nWORKDIR /a/b\nCOPY program main.go .\n")
+	want := lotse(t, s, "build", "-f", file("Plain"), "-t", "own:1", dir)
+	got := lotse(t, s, "build", "-f", file("Plain"), "-t", "own:1", "--builder", "unix:///run/lotse/"+id+"/buildkitd.sock", dir)
+	if got != want {
+		t.Errorf("another BuildKit: %s, want %s", got, want)
+	}
+
 	refused(t, s, 64, "build", "-t", "ghcr.io/me/shop:1", dir)
 	refused(t, s, 64, "build", "--secret", "src=x", dir)
 	refused(t, s, 64, "build", "--output", "type=gha", dir)
@@ -178,14 +231,23 @@ func TestBuild_AsNobody(t *testing.T) {
 	}
 
 	const account = "arn:aws:iam::000000000000:"
-	aws(t, s, "iam", "create-role", "--role-name", "ci", "--assume-role-policy-document",
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"`+account+`root"},"Action":"sts:AssumeRole"}]}`)
-	key := strings.Fields(aws(t, s, "sts", "assume-role", "--role-arn", account+"role/ci", "--role-session-name", "job",
-		"--query", "Credentials.[AccessKeyId,SecretAccessKey,SessionToken]"))
-	session := []string{"AWS_ACCESS_KEY_ID=" + key[0], "AWS_SECRET_ACCESS_KEY=" + key[1], "AWS_SESSION_TOKEN=" + key[2], "AWS_REGION=us-east-1"}
+	ctx, roles, ci := t.Context(), iam.NewFromConfig(s.Config()), awssdk.String("ci")
+	if _, err := roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: ci, AssumeRolePolicyDocument: awssdk.String(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + account + `root"},"Action":"sts:AssumeRole"}]}`)}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := sts.NewFromConfig(s.Config()).AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: awssdk.String(account + "role/ci"), RoleSessionName: awssdk.String("job")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := []string{"AWS_ACCESS_KEY_ID=" + *key.Credentials.AccessKeyId, "AWS_SECRET_ACCESS_KEY=" + *key.Credentials.SecretAccessKey,
+		"AWS_SESSION_TOKEN=" + *key.Credentials.SessionToken, "AWS_REGION=us-east-1"}
 	allow := func(actions string) {
-		aws(t, s, "iam", "put-role-policy", "--role-name", "ci", "--policy-name", "p", "--policy-document",
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[`+actions+`],"Resource":"*"}]}`)
+		t.Helper()
+		if _, err := roles.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: ci, PolicyName: ci, PolicyDocument: awssdk.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[` + actions + `],"Resource":"*"}]}`)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, c := range []struct{ actions, lacks string }{
 		{`"ecr:*"`, "lotse:Build"}, {`"lotse:Build","ecr:DescribeRepositories"`, "ecr:PutImage"}, {`"lotse:Build","ecr:DescribeRepositories","ecr:PutImage"`, ""},

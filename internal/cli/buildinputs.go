@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -122,23 +123,22 @@ func (b *buildInputs) lists(dir string, in deploy.Build, o *build.Options) error
 	return nil
 }
 
-// complete gives caches in this server's registry, whose names have no host, their full name.
+// complete gives caches in this server's registry, whose names have no host, their full name, and makes the repositories
+// of those that are written.
 func (l *local) complete(ctx context.Context, o *build.Options) error {
-	var r *registry
-	for _, list := range [][]build.Cache{o.CacheFrom, o.CacheTo} {
-		for _, c := range list {
-			ref := c.Attrs["ref"]
-			host, _, ok := strings.Cut(ref, "/")
-			if c.Type != "registry" || ok && strings.ContainsAny(host, ".:") {
-				continue
+	for i, c := range slices.Concat(o.CacheFrom, o.CacheTo) {
+		if c.Type != "registry" {
+			continue
+		}
+		n, err := l.names([]string{c.Attrs["ref"]})
+		if err != nil {
+			continue // another registry's
+		}
+		c.Attrs["ref"] = n[0].String()
+		if i >= len(o.CacheFrom) {
+			if _, err := ensureNamed(ctx, l.t.clients.ECR, n[0].repository); err != nil {
+				return err
 			}
-			if r == nil {
-				var err error
-				if r, err = registryOf(ctx, l.t); err != nil {
-					return err
-				}
-			}
-			c.Attrs["ref"] = r.host + "/" + ref
 		}
 	}
 	return nil
