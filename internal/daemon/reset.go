@@ -46,6 +46,7 @@ func (s *server) empty(ctx context.Context) error {
 	if err := s.db.Clear(ctx); err != nil {
 		return err
 	}
+	s.vpc.Forget()
 	if err := s.vpc.Ensure(ctx, s.home()); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -30,7 +31,10 @@ type Options struct {
 }
 
 // Service answers EC2's operations.
-type Service struct{ o Options }
+type Service struct {
+	o    Options
+	have sync.Map // arn.Scope → nothing: accounts and regions that have their default VPC, which nobody can delete
+}
 
 // New makes the service. It starts nothing.
 func New(o Options) *Service {
@@ -71,17 +75,26 @@ func (s *Service) API() *awswire.API {
 // Ensure gives an account its default VPC in a region if it has none yet. Operations of other
 // services that name subnets want it first.
 func (s *Service) Ensure(ctx context.Context, sc arn.Scope) error {
+	if _, known := s.have.Load(sc); known {
+		return nil
+	}
 	has := false
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) (err error) {
 		has, err = state.HasDefaultVPC(tx, sc)
 		return err
 	})
-	if err != nil || has {
-		return err
+	if err == nil && !has {
+		s.o.Log.Info("making the default VPC", "account", sc.Account, "region", sc.Region, "cidr", s.o.DefaultVPC)
+		err = s.o.DB.Update(ctx, func(tx *store.WriteTx) error { return state.EnsureDefaultVPC(tx, sc, s.o.DefaultVPC) })
 	}
-	s.o.Log.Info("making the default VPC", "account", sc.Account, "region", sc.Region, "cidr", s.o.DefaultVPC)
-	return s.o.DB.Update(ctx, func(tx *store.WriteTx) error { return state.EnsureDefaultVPC(tx, sc, s.o.DefaultVPC) })
+	if err == nil {
+		s.have.Store(sc, nil)
+	}
+	return err
 }
+
+// Forget is called when all records have been deleted: Ensure looks again.
+func (s *Service) Forget() { s.have.Clear() }
 
 // Private
 

@@ -285,3 +285,23 @@ func TestNetworkInterfaces(t *testing.T) {
 		t.Errorf("free addresses = %d, want 4089", n)
 	}
 }
+
+// Every call of every service asks for the default VPC: after the first time that costs nothing, until all is deleted.
+func TestEnsure_OnceIsEnough(t *testing.T) {
+	b := newBench(t)
+	first := b.vpcID()
+	before := b.db.Reads()
+	if err := b.Ensure(b.ctx, testScope); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.db.Reads() - before; n != 0 {
+		t.Errorf("%d rows are read to know of a VPC that is there", n)
+	}
+	if err := b.db.Clear(b.ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.Forget()
+	if again := b.vpcID(); again == first {
+		t.Errorf("%s, which was deleted", again)
+	}
+}
