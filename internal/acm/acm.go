@@ -62,10 +62,7 @@ func (s *Service) API() *awswire.API {
 // Private
 
 // scope is the caller's account and region.
-func scope(ctx context.Context) arn.Scope {
-	c := awsauth.CallerFrom(ctx)
-	return arn.Scope{Account: c.Account, Region: c.Region}
-}
+func scope(ctx context.Context) arn.Scope { return awsauth.ScopeFrom(ctx) }
 
 // find reads the certificate that an ARN names.
 func find(tx store.Reader, sc arn.Scope, given *string) (store.Object[state.Certificate], error) {

@@ -52,7 +52,7 @@ var rooms = map[string]room{
 	"oci":              {[]string{"lazyregexp"}, leaf},
 	"oci/ocitest":      {[]string{"oci"}, "the suite of every blob store"},
 	"seal":             {nil, leaf},
-	"awsauth":          {[]string{"awswire"}, "its refusals are AWS errors"},
+	"awsauth":          {[]string{"arn", "awswire"}, "its refusals are AWS errors, and a caller has a scope"},
 	"state":            {[]string{"arn", "policy", "store"}, "records and tables, and the questions about them that several services ask"},
 	"lb":               {[]string{"lbconfig", "proc", "seal"}, "the data plane knows no store: it serves while the control plane is down; certificates' keys come to it sealed"},
 	"iam":              {append([]string{"seal"}, services...), service + "; and iam seals session tokens"},

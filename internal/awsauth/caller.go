@@ -3,6 +3,8 @@ package awsauth
 import (
 	"context"
 	"time"
+
+	"github.com/lotse-project/lotse/internal/arn"
 )
 
 // A Caller is who signed a request.
@@ -31,4 +33,10 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 func CallerFrom(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
 	return c
+}
+
+// ScopeFrom is the account and region of CallerFrom's caller.
+func ScopeFrom(ctx context.Context) arn.Scope {
+	c := CallerFrom(ctx)
+	return arn.Scope{Account: c.Account, Region: c.Region}
 }

@@ -87,7 +87,4 @@ func (s *Service) Run(ctx context.Context) error {
 // Private
 
 // scope is the caller's account and region.
-func scope(ctx context.Context) arn.Scope {
-	c := awsauth.CallerFrom(ctx)
-	return arn.Scope{Account: c.Account, Region: c.Region}
-}
+func scope(ctx context.Context) arn.Scope { return awsauth.ScopeFrom(ctx) }

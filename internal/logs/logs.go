@@ -107,7 +107,4 @@ func (s *Service) Stream(ctx context.Context, sc arn.Scope, group, stream string
 func (s *Service) dir(id string) string { return filepath.Join(s.o.Dir, id) }
 
 // scope is the caller's account and region.
-func scope(ctx context.Context) arn.Scope {
-	c := awsauth.CallerFrom(ctx)
-	return arn.Scope{Account: c.Account, Region: c.Region}
-}
+func scope(ctx context.Context) arn.Scope { return awsauth.ScopeFrom(ctx) }

@@ -99,10 +99,7 @@ func (s *Service) Forget() { s.have.Clear() }
 // Private
 
 // scope is the caller's account and region.
-func scope(ctx context.Context) arn.Scope {
-	c := awsauth.CallerFrom(ctx)
-	return arn.Scope{Account: c.Account, Region: c.Region}
-}
+func scope(ctx context.Context) arn.Scope { return awsauth.ScopeFrom(ctx) }
 
 // view reads within the caller's scope, which has its default VPC by then. A dry run ends with
 // errDryRun when everything else was right.
