@@ -93,7 +93,7 @@ The server, once on this machine, as root:
 	p.StringVar(&a.flags.progress, "progress", "auto", "auto, tty, plain, json or quiet")
 	p.StringVarP(&a.flags.output, "output", "o", "text", "text or json")
 	p.BoolVarP(&a.flags.yes, "yes", "y", false, "ask nothing")
-	p.BoolVarP(&a.flags.verbose, "verbose", "v", false, "say more")
+	p.BoolVarP(&a.flags.verbose, "verbose", "v", false, "say more: all that a build prints")
 	p.BoolVar(&a.flags.noColor, "no-color", os.Getenv("NO_COLOR") != "", "no colours")
 	c.AddCommand(a.upCommand(), a.deployCommand(), a.statusCommand(), a.logsCommand(), a.urlCommand(), a.destroyCommand(),
 		a.buildCommand(), a.imageCommand(), a.networkCommand(), a.historyCommand(), a.serverCommand())

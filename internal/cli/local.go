@@ -32,6 +32,7 @@ type local struct {
 	t       *target
 	front   string
 	inputs  buildInputs            // how to build
+	display io.Writer              // for all that the builder says; nil: only what the reporter shows of it
 	scratch func() (string, error) // a directory for what is not to be kept
 	archive string                 // the image that another builder than the server's made
 }
@@ -49,6 +50,9 @@ func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOu
 				in.Line(line.Text)
 			}
 		}
+	}
+	if l.display != nil {
+		o.Display, o.DisplayMode, o.Progress = l.display, "plain", nil
 	}
 	r, err := l.build(ctx, o)
 	if err != nil {

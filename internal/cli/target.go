@@ -150,6 +150,9 @@ func (a *app) workflow(ctx context.Context, dir string, r deploy.Reporter) (*dep
 	w := &deploy.Workflow{Clients: t.clients, Report: r, App: deploy.App{Config: c, Dir: dir, Env: a.flags.env, Account: t.account, Region: t.cfg.Region, Lotse: t.local != nil, Port: c.Image.Port}}
 	if t.local != nil {
 		t.local.inputs, t.local.scratch = a.inputs, a.scratch
+		if a.flags.verbose {
+			t.local.display = a.err
+		}
 		w.Local = t.local
 	}
 	return w, t, nil
