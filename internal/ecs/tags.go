@@ -27,7 +27,7 @@ func (s *Service) TagResource(ctx context.Context, in *ecs.TagResourceInput) (*e
 	}
 	return &ecs.TagResourceOutput{}, s.changeTags(ctx, aws.ToString(in.ResourceArn), func(m map[string]string) error {
 		maps.Copy(m, add)
-		if len(m) > 50 {
+		if ownTags(m) > maxTags {
 			return errTooManyTags
 		}
 		return nil
@@ -41,6 +41,9 @@ func (s *Service) UntagResource(ctx context.Context, in *ecs.UntagResourceInput)
 	}
 	return &ecs.UntagResourceOutput{}, s.changeTags(ctx, aws.ToString(in.ResourceArn), func(m map[string]string) error {
 		for _, k := range in.TagKeys {
+			if reservedTag(k) {
+				return errReservedTag
+			}
 			delete(m, k)
 		}
 		return nil
@@ -141,10 +144,31 @@ func absent(err, gone error) error {
 	return err
 }
 
+// maxTags is how many tags a resource may have. Source: DG ecs-using-tags: those that begin with aws: don't count, and can't be
+// changed or deleted.
+const maxTags = 50
+
+var (
+	errTooManyTagsGiven = invalid("The maximum number of tags per resource is 50.")
+	errReservedTag      = invalid("Tag keys and values may not start with 'aws:'.")
+)
+
+func reservedTag(s string) bool { return strings.HasPrefix(strings.ToLower(s), "aws:") }
+
+// ownTags counts the tags that ECS does not manage.
+func ownTags(m map[string]string) (n int) {
+	for k := range m {
+		if !reservedTag(k) {
+			n++
+		}
+	}
+	return n
+}
+
 // tagMap checks tags. Source: DG ecs-using-tags: 50, key 128, value 256 characters, no aws: prefix.
 func tagMap(tags []types.Tag) (map[string]string, error) {
-	if len(tags) > 50 {
-		return nil, invalid("The maximum number of tags per resource is 50.")
+	if len(tags) > maxTags {
+		return nil, errTooManyTagsGiven
 	}
 	m := map[string]string{}
 	for _, t := range tags {
@@ -154,8 +178,8 @@ func tagMap(tags []types.Tag) (map[string]string, error) {
 			return nil, invalid("Tag keys have 1 to 128 characters.")
 		case len([]rune(v)) > 256:
 			return nil, invalid("Tag values have at most 256 characters.")
-		case strings.HasPrefix(strings.ToLower(k), "aws:") || strings.HasPrefix(strings.ToLower(v), "aws:"):
-			return nil, invalid("Tag keys and values may not start with 'aws:'.")
+		case reservedTag(k) || reservedTag(v):
+			return nil, errReservedTag
 		}
 		if _, dup := m[k]; dup {
 			return nil, invalid("Duplicate tag key: %s", k)

@@ -67,6 +67,33 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// Tags that ECS manages don't count and can't be removed; those of the definition and of the call count together.
+func TestTags_OfTasks(t *testing.T) {
+	b := newBench(t)
+	b.cluster()
+	tags := func(prefix string, n int) (out []types.Tag) {
+		for i := range n {
+			out = append(out, types.Tag{Key: aws.String(fmt.Sprint(prefix, i)), Value: aws.String("v")})
+		}
+		return out
+	}
+	b.register(func(in *ecs.RegisterTaskDefinitionInput) { in.Tags = tags("d", 30) })
+	run := func(n int) (*ecs.RunTaskOutput, error) {
+		return b.runTask(func(in *ecs.RunTaskInput) {
+			in.Tags, in.PropagateTags, in.EnableECSManagedTags = tags("t", n), types.PropagateTagsTaskDefinition, true
+		})
+	}
+	_, err := run(21)
+	refused(t, err, "InvalidParameterException", "The maximum number of tags per resource is 50.")
+	task := must(run(20))(t).Tasks[0]
+	if len(task.Tags) != 51 {
+		t.Errorf("%d tags, want 50 and that of the cluster", len(task.Tags))
+	}
+	_, err = b.s.UntagResource(b.ctx, &ecs.UntagResourceInput{ResourceArn: task.TaskArn, TagKeys: []string{"aws:ecs:clusterName"}})
+	refused(t, err, "InvalidParameterException", "Tag keys and values may not start with 'aws:'.")
+	must(b.s.TagResource(b.ctx, &ecs.TagResourceInput{ResourceArn: task.TaskArn, Tags: tags("t", 1)}))(t)
+}
+
 func TestTags_Refuses(t *testing.T) {
 	b := newBench(t)
 	for _, tc := range []struct{ arn, code, message string }{

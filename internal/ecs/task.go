@@ -95,6 +95,9 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		if in.PropagateTags == types.PropagateTagsTaskDefinition {
 			t.Tags = merge(td.Val.Tags, t.Tags)
 		}
+		if ownTags(t.Tags) > maxTags {
+			return errTooManyTagsGiven
+		}
 		if in.EnableECSManagedTags {
 			t.Tags = merge(map[string]string{"aws:ecs:clusterName": t.Cluster}, t.Tags)
 		}
