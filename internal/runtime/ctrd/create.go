@@ -166,6 +166,9 @@ func (e *Engine) createContainer(ctx context.Context, c *client.Client, t runtim
 	if err != nil {
 		return err
 	}
+	if err := e.fillVolumes(ctx, c, t.ID, spec, id, img); err != nil {
+		return err
+	}
 	out, err := e.output(spec.Log)
 	if err != nil {
 		return err

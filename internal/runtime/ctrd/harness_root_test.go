@@ -254,19 +254,27 @@ func testImage(t testing.TB) []blob {
 		w.Write([]byte(f[1]))
 	}
 	w.Close()
-	l := newBlob(ocispec.MediaTypeImageLayer, layer.Bytes())
+	return newImage(ocispec.ImageConfig{
+		Entrypoint: []string{"/program"}, Cmd: []string{"serve"}, Env: []string{"FROM=image", "BOTH=image"}, WorkingDir: "/tmp",
+	}, layer.Bytes())
+}
+
+// newImage is an image of layers, the lowest first.
+func newImage(conf ocispec.ImageConfig, layers ...[]byte) []blob {
+	var blobs []blob
+	var descs []ocispec.Descriptor
+	var ids []digest.Digest
+	for _, l := range layers {
+		b := newBlob(ocispec.MediaTypeImageLayer, l)
+		blobs, descs, ids = append(blobs, b), append(descs, b.desc), append(ids, b.desc.Digest)
+	}
 	config := newBlob(ocispec.MediaTypeImageConfig, ocispec.Image{
-		Platform: ocispec.Platform{OS: "linux", Architecture: goruntime.GOARCH},
-		Config: ocispec.ImageConfig{
-			Entrypoint: []string{"/program"}, Cmd: []string{"serve"}, Env: []string{"FROM=image", "BOTH=image"}, WorkingDir: "/tmp",
-		},
-		RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{l.desc.Digest}},
+		Platform: ocispec.Platform{OS: "linux", Architecture: goruntime.GOARCH}, Config: conf, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: ids},
 	})
 	manifest := newBlob(ocispec.MediaTypeImageManifest, ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: config.desc, Layers: []ocispec.Descriptor{l.desc},
-	}, config, l)
-	return []blob{l, config, manifest}
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config.desc, Layers: descs,
+	}, append([]blob{config}, blobs...)...)
+	return append(blobs, config, manifest)
 }
 
 // importImage writes blobs into the store under a lease, as the registry does; the last one is the image.
