@@ -73,7 +73,9 @@ soak: deps build base-images docker-engine ## the long ones
 
 .PHONY: bench
 bench: deps build base-images ## the figures of doc/benchmarks.md
-	script/as-root $(GO) test -run '^$$' -bench . -benchtime 10x -timeout 30m ./test
+	script/as-root $(GO) test -run '^$$' -bench . -skip 'API|AtOnce|Rollout' -benchtime 10x -timeout 30m ./test
+	script/as-root $(GO) test -run '^$$' -bench 'AtOnce|Rollout' -benchtime 3x -timeout 30m ./test
+	script/as-root $(GO) test -run '^$$' -bench API -benchtime 10000x -timeout 10m ./test
 	script/as-root $(GO) test -run '^$$' -bench 'Proxy|Direct' -benchtime 2s ./internal/lb
 
 .PHONY: bench-lb
