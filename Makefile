@@ -81,3 +81,7 @@ bench: deps build base-images ## the figures of doc/benchmarks.md
 .PHONY: bench-lb
 bench-lb: ## the balancer beside nginx, HAProxy and Go's ReverseProxy, those that are installed; needs wrk
 	script/as-root $(GO) test -run '^$$' -bench Compare -benchtime 1x -timeout 30m ./internal/lb
+
+.PHONY: bench-registry
+bench-registry: deps build base-images ## the registry beside CNCF's distribution; some minutes, and 20 GB of disk for a while
+	LOTSE_BENCH_REGISTRY=1000 script/as-root $(GO) test -run '^$$' -bench Registry -benchtime 1x -timeout 60m ./test

@@ -115,17 +115,26 @@ func repository(t *testing.T, s *server.Server, name string) {
 // password is the one of user AWS, for the registry.
 func password(t *testing.T, s *server.Server) string {
 	t.Helper()
-	out, err := ecr.NewFromConfig(s.Config()).GetAuthorizationToken(t.Context(), &ecr.GetAuthorizationTokenInput{})
+	user, password, err := loginOf(t.Context(), s)
+	if err != nil || user != "AWS" {
+		t.Fatal(user, err)
+	}
+	return password
+}
+
+// loginOf is a login to the registry.
+func loginOf(ctx context.Context, s *server.Server) (user, password string, err error) {
+	out, err := ecr.NewFromConfig(s.Config()).GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
 	if err != nil {
-		t.Fatal(err)
+		return "", "", err
 	}
 	login, err := base64.StdEncoding.DecodeString(*out.AuthorizationData[0].AuthorizationToken)
 	if err != nil {
-		t.Fatal(err)
+		return "", "", err
 	}
 	user, password, ok := strings.Cut(string(login), ":")
-	if !ok || user != "AWS" {
-		t.Fatal(fmt.Errorf("login %q", login))
+	if !ok {
+		return "", "", fmt.Errorf("login %q", login)
 	}
-	return password
+	return user, password, nil
 }

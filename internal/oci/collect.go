@@ -136,7 +136,7 @@ func (g *Registry) collectUploads(ctx context.Context, now time.Time) error {
 			errs = append(errs, g.o.Records.DeleteUpload(ctx, r.Repo, r.ID))
 		}
 	}
-	g.uploads.closeIdle(now.Add(-idleUpload))
+	g.uploads.closeIdle(now.Add(-idleUpload), now.Add(-g.o.UploadTTL))
 	return errors.Join(errs...)
 }
 
@@ -150,14 +150,16 @@ func (g *Registry) endUpload(ctx context.Context, repo, id string) error {
 	return g.abandon(ctx, repo, id, u)
 }
 
-func (us *uploads) closeIdle(before time.Time) {
+// closeIdle closes those not used lately, and forgets empty ones that expired. The others can be resumed.
+func (us *uploads) closeIdle(before, expired time.Time) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	for id, u := range us.open {
 		if !u.TryLock() {
 			continue
 		}
-		if u.used.Before(before) {
+		if _, empty := us.empty[id]; u.used.Before(expired) || !empty && u.used.Before(before) {
+			delete(us.empty, id)
 			if u.w != nil {
 				_ = u.w.Close()
 				u.w = nil
@@ -168,5 +170,5 @@ func (us *uploads) closeIdle(before time.Time) {
 	}
 }
 
-// closeAll closes all uploads that no request is busy with. They can be resumed.
-func (us *uploads) closeAll() { us.closeIdle(time.Unix(1<<40, 0)) }
+// closeAll closes all uploads that no request is busy with.
+func (us *uploads) closeAll() { us.closeIdle(time.Unix(1<<40, 0), time.Time{}) }

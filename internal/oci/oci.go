@@ -84,7 +84,7 @@ func New(o Options) *Registry {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Registry{o: o, uploads: uploads{open: map[string]*upload{}}, wake: make(chan struct{}, 1)}
+	return &Registry{o: o, uploads: uploads{open: map[string]*upload{}, empty: map[string]string{}}, wake: make(chan struct{}, 1)}
 }
 
 // A call is one request to one repository.

@@ -39,6 +39,9 @@ func (g *Registry) AppendUpload(ctx context.Context, repo, id string, from int64
 		return 0, err
 	}
 	defer u.Unlock()
+	if err := g.begin(ctx, repo, id, u, true); err != nil {
+		return 0, err
+	}
 	if have := u.w.Offset(); have != from {
 		return have, &ErrOffset{have, from}
 	}
@@ -55,7 +58,7 @@ func (g *Registry) UploadSize(ctx context.Context, repo, id string) (int64, erro
 		return 0, err
 	}
 	defer u.Unlock()
-	return u.w.Offset(), nil
+	return u.offset(), nil
 }
 
 // CompleteUpload makes a blob of an upload. Content of another digest is ErrDigestMismatch; the upload is gone then, too.
@@ -65,6 +68,9 @@ func (g *Registry) CompleteUpload(ctx context.Context, repo, id string, d digest
 		return Blob{}, err
 	}
 	defer u.Unlock()
+	if err := g.begin(ctx, repo, id, u, false); err != nil {
+		return Blob{}, err
+	}
 	return g.commitUpload(ctx, repo, id, u, d)
 }
 

@@ -385,6 +385,44 @@ func TestUpload_RefusedWhenThereIsNoRoom(t *testing.T) {
 	}
 }
 
+// An upload that was to come whole and didn't can be gone on with.
+func TestUpload_BrokenOffGoesOn(t *testing.T) {
+	b := newBench(t)
+	at := b.do(t, "admin", "POST", "/v2/foo/blobs/uploads/", nil, "").Header.Get("Location")
+	d := digest.FromString("0123456789")
+	if res := b.do(t, "admin", "PUT", at+"?digest="+d.String(), map[string]string{"Content-Range": "5-9"}, "56789"); res.StatusCode != 416 {
+		t.Errorf("the second half first: %s", res.Status)
+	}
+	pr, pw := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", b.url+at+"?digest="+d.String(), pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = 10
+	req.SetBasicAuth("admin", "x")
+	go func() {
+		_, _ = pw.Write([]byte("01234"))
+		_ = pw.CloseWithError(io.ErrUnexpectedEOF)
+	}()
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		t.Fatalf("half of it: %s", res.Status)
+	}
+	var have string
+	for range 100 { // the server has yet to notice
+		if have = b.do(t, "admin", "GET", at, nil, "").Header.Get("Range"); have == "0-4" {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if have != "0-4" {
+		t.Fatalf("half of it has come; the upload has %s", have)
+	}
+	b.g = b.registry() // and a restart in between
+	if res := b.do(t, "admin", "PUT", at+"?digest="+d.String(), nil, "56789"); res.StatusCode != 201 {
+		t.Errorf("the rest: %s %s", res.Status, text(res))
+	}
+}
+
 func TestImmutableTag(t *testing.T) {
 	b := newBench(t)
 	b.image(t, "foo", "v1", "c1", "l1")

@@ -23,12 +23,25 @@ import (
 type uploads struct {
 	mu   sync.Mutex
 	open map[string]*upload // by id
+	// empty are those of which nothing has come, with their repositories. They are nowhere else: most blobs come whole with
+	// the next request, and then neither a record of the upload nor its removal has to reach the disk. A restart forgets
+	// them, and clients begin again.
+	empty map[string]string
 }
 
 type upload struct {
 	sync.Mutex           // one request at a time
 	w          Upload    // nil: not open
 	used       time.Time // by the last request
+	unrecorded bool      // content comes of which no record tells, for it comes whole
+}
+
+// offset is how many bytes have come.
+func (u *upload) offset() int64 {
+	if u.w == nil {
+		return 0
+	}
+	return u.w.Offset()
 }
 
 // acquire locks an upload, open or not; it tells whether it could, or somebody is busy with it.
@@ -47,6 +60,14 @@ func (us *uploads) drop(id string) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
 	delete(us.open, id)
+	delete(us.empty, id)
+}
+
+// isEmpty tells an upload of a repository of which nothing has come.
+func (us *uploads) isEmpty(repo, id string) bool {
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	return us.empty[id] == repo
 }
 
 // Private
@@ -69,10 +90,7 @@ func (g *Registry) beginUpload(c *call) error {
 	if err := g.roomFor(ctx, c.repo, 1); err != nil {
 		return err
 	}
-	id, u, err := g.newUpload(ctx, c.repo)
-	if err != nil {
-		return err
-	}
+	id, u := g.emptyUpload(c.repo)
 	defer u.Unlock()
 	if q.Get("digest") != "" {
 		return g.finish(c, id, u)
@@ -81,29 +99,64 @@ func (g *Registry) beginUpload(c *call) error {
 	return nil
 }
 
-// newUpload returns a locked upload. Its record comes before its content: so content without a record
-// is always garbage.
-func (g *Registry) newUpload(ctx context.Context, repo string) (id string, u *upload, err error) {
+// emptyUpload returns a locked upload.
+func (g *Registry) emptyUpload(repo string) (id string, u *upload) {
 	rid := make([]byte, 16)
 	_, _ = rand.Read(rid)
 	id = hex.EncodeToString(rid)
-	if err := g.o.Records.PutUpload(ctx, repo, id); err != nil {
-		return "", nil, err
-	}
-	g.o.Fault("registry.begin:recorded")
 	u, _ = g.uploads.acquire(id) // nobody else knows the id
 	u.used = g.o.Now()
-	if u.w, err = g.o.Blobs.Begin(ctx, repo, id); err != nil {
+	g.uploads.mu.Lock()
+	defer g.uploads.mu.Unlock()
+	g.uploads.empty[id] = repo
+	return id, u
+}
+
+// newUpload returns a locked upload that survives a restart.
+func (g *Registry) newUpload(ctx context.Context, repo string) (id string, u *upload, err error) {
+	id, u = g.emptyUpload(repo)
+	if err := g.begin(ctx, repo, id, u, true); err != nil {
 		u.Unlock()
-		g.uploads.drop(id)
-		return "", nil, errors.Join(err, g.o.Records.DeleteUpload(context.WithoutCancel(ctx), repo, id))
+		return "", nil, err
 	}
-	g.o.Fault("registry.begin:after")
 	return id, u, nil
+}
+
+// begin makes an empty upload ready for content. Its record comes before its content, so that content without a record
+// is always garbage; whoever has it in one piece can do without.
+func (g *Registry) begin(ctx context.Context, repo, id string, u *upload, record bool) (err error) {
+	if !g.uploads.isEmpty(repo, id) {
+		return nil
+	}
+	if record {
+		if err := g.o.Records.PutUpload(ctx, repo, id); err != nil {
+			return err
+		}
+		g.o.Fault("registry.begin:recorded")
+	}
+	if u.w, err = g.o.Blobs.Begin(ctx, repo, id); err != nil {
+		return errors.Join(err, g.abandon(ctx, repo, id, u))
+	}
+	u.unrecorded = !record
+	g.uploads.mu.Lock()
+	delete(g.uploads.empty, id)
+	g.uploads.mu.Unlock()
+	g.o.Fault("registry.begin:after")
+	return nil
 }
 
 // findUpload returns the upload of a repository, locked and open.
 func (g *Registry) findUpload(ctx context.Context, repo, id string) (*upload, error) {
+	if g.uploads.isEmpty(repo, id) {
+		u, ok := g.uploads.acquire(id)
+		if !ok {
+			return nil, errBusy
+		}
+		if u.used = g.o.Now(); u.w != nil || g.uploads.isEmpty(repo, id) {
+			return u, nil
+		}
+		u.Unlock()
+	}
 	err := g.o.Records.Upload(ctx, repo, id)
 	if errors.Is(err, ErrNotFound) {
 		return nil, errUploadUnknown(id)
@@ -148,6 +201,9 @@ func (g *Registry) patchUpload(c *call) error {
 		return err
 	}
 	defer u.Unlock()
+	if err := g.begin(c.r.Context(), c.repo, c.arg, u, true); err != nil {
+		return err
+	}
 	if err := g.receive(c, c.arg, u); err != nil {
 		return err
 	}
@@ -184,6 +240,7 @@ func (g *Registry) abandon(ctx context.Context, repo, id string, u *upload) erro
 		_ = u.w.Close()
 		u.w = nil
 	}
+	u.unrecorded = false
 	g.uploads.drop(id)
 	g.o.Fault("registry.abandon:before")
 	if err := g.o.Records.DeleteUpload(ctx, repo, id); err != nil {
@@ -207,9 +264,9 @@ func (g *Registry) receive(c *call, id string, u *upload) error {
 		}
 		from, _ := strconv.ParseInt(m[1], 10, 64)
 		to, _ := strconv.ParseInt(m[2], 10, 64)
-		if from != u.w.Offset() || (c.r.ContentLength >= 0 && to-from+1 != c.r.ContentLength) {
+		if from != u.offset() || (c.r.ContentLength >= 0 && to-from+1 != c.r.ContentLength) {
 			c.progressHeader(id, u)
-			return &Error{Status: 416, Code: "RANGE_INVALID", Message: fmt.Sprintf("the upload has %d bytes; the chunk says that it is %s", u.w.Offset(), cr)}
+			return &Error{Status: 416, Code: "RANGE_INVALID", Message: fmt.Sprintf("the upload has %d bytes; the chunk says that it is %s", u.offset(), cr)}
 		}
 	}
 	return g.appendTo(c.r.Context(), c.repo, id, u, c.r.Body, c.r.ContentLength)
@@ -261,14 +318,26 @@ func (g *Registry) finish(c *call, id string, u *upload) error {
 	if err != nil {
 		return errDigest("%q is not a digest", c.r.URL.Query().Get("digest"))
 	}
-	if err := g.receive(c, id, u); err != nil {
+	if err := g.begin(c.r.Context(), c.repo, id, u, false); err != nil {
 		return err
+	}
+	if err := g.receive(c, id, u); err != nil {
+		return errors.Join(err, g.keep(c.r.Context(), c.repo, id, u))
 	}
 	if _, err = g.commitUpload(c.r.Context(), c.repo, id, u, d); err != nil {
 		return err
 	}
 	c.created(d)
 	return nil
+}
+
+// keep records an upload that has not come whole after all.
+func (g *Registry) keep(ctx context.Context, repo, id string, u *upload) error {
+	if !u.unrecorded {
+		return nil
+	}
+	u.unrecorded = false
+	return g.o.Records.PutUpload(context.WithoutCancel(ctx), repo, id)
 }
 
 // commitUpload holds and records what was uploaded. The upload is locked; afterwards it is gone.
@@ -318,7 +387,7 @@ func (g *Registry) roomFor(ctx context.Context, repo string, size int64) error {
 func (c *call) progressHeader(id string, u *upload) {
 	h := c.w.Header()
 	h.Set("Location", "/v2/"+c.name+"/blobs/uploads/"+id)
-	h.Set("Range", fmt.Sprintf("0-%d", max(u.w.Offset()-1, 0)))
+	h.Set("Range", fmt.Sprintf("0-%d", max(u.offset()-1, 0)))
 	h.Set("Docker-Upload-UUID", id)
 }
 

@@ -29,10 +29,14 @@ func TestBlobStore(t *testing.T, s StoreUnderTest) {
 	a, b := prefix+"/a", prefix+"/b"
 	for name, test := range map[string]func(*testing.T, StoreUnderTest, string, string){
 		"AnUploadedBlobIsReadBack":         testUpload,
-		"AnUploadGoesOnAfterClose":         testResume,
-		"WrongDigestIsRefused":             testWrongDigest,
-		"TheSameBlobTwice":                 testTwice,
-		"SHA512":                           testSHA512,
+		"AnUploadGoesOnAfterClose":         sized(testResume, 2<<20),
+		"ALargeUploadGoesOnAfterClose":     sized(testResume, large),
+		"WrongDigestIsRefused":             sized(testWrongDigest, 1000),
+		"WrongDigestOfMuchIsRefused":       sized(testWrongDigest, large),
+		"TheSameBlobTwice":                 sized(testTwice, 50_000),
+		"TheSameLargeBlobTwice":            sized(testTwice, large),
+		"SHA512":                           sized(testSHA512, 70_000),
+		"SHA512OfMuch":                     sized(testSHA512, large),
 		"AnAbortedUploadIsGone":            testAbort,
 		"HeldBlobsStayOthersGo":            testHolds,
 		"MissingThingsAreErrNotFound":      testMissing,
@@ -42,6 +46,13 @@ func TestBlobStore(t *testing.T, s StoreUnderTest) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s, a, b) })
 	}
+}
+
+// large is more than a store may want to keep in one piece.
+const large = 11<<20 + 7
+
+func sized(test func(t *testing.T, s StoreUnderTest, a, b string, size int), size int) func(*testing.T, StoreUnderTest, string, string) {
+	return func(t *testing.T, s StoreUnderTest, a, b string) { test(t, s, a, b, size) }
 }
 
 // NewID makes an id for an upload.
@@ -123,8 +134,8 @@ func testUpload(t *testing.T, s StoreUnderTest, a, _ string) {
 	}
 }
 
-func testResume(t *testing.T, s StoreUnderTest, a, _ string) {
-	content, d := Random(2 << 20)
+func testResume(t *testing.T, s StoreUnderTest, a, _ string, size int) {
+	content, d := Random(size)
 	id := NewID()
 	u, err := s.Store.Begin(t.Context(), a, id)
 	if err != nil {
@@ -164,9 +175,9 @@ func testResume(t *testing.T, s StoreUnderTest, a, _ string) {
 	release(t, s.Store, a, d)
 }
 
-func testWrongDigest(t *testing.T, s StoreUnderTest, a, _ string) {
-	content, _ := Random(1000)
-	_, other := Random(1000)
+func testWrongDigest(t *testing.T, s StoreUnderTest, a, _ string, size int) {
+	content, _ := Random(size)
+	_, other := Random(size)
 	id := NewID()
 	u, err := s.Store.Begin(t.Context(), a, id)
 	if err != nil {
@@ -185,8 +196,8 @@ func testWrongDigest(t *testing.T, s StoreUnderTest, a, _ string) {
 	release(t, s.Store, a, other)
 }
 
-func testTwice(t *testing.T, s StoreUnderTest, a, b string) {
-	content, _ := Random(50_000)
+func testTwice(t *testing.T, s StoreUnderTest, a, b string, size int) {
+	content, _ := Random(size)
 	d := Upload(t, s.Store, a, content)
 	Upload(t, s.Store, a, content)
 	Upload(t, s.Store, b, content)
@@ -198,8 +209,8 @@ func testTwice(t *testing.T, s StoreUnderTest, a, b string) {
 	release(t, s.Store, b, d)
 }
 
-func testSHA512(t *testing.T, s StoreUnderTest, a, _ string) {
-	content, _ := Random(70_000)
+func testSHA512(t *testing.T, s StoreUnderTest, a, _ string, size int) {
+	content, _ := Random(size)
 	d := digest.SHA512.FromBytes(content)
 	u, err := s.Store.Begin(t.Context(), a, NewID())
 	if err != nil {

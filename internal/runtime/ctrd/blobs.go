@@ -68,7 +68,7 @@ func (s *Blobs) Open(_ context.Context, d digest.Digest) (io.ReadSeekCloser, err
 	if err := d.Validate(); err != nil { // it becomes a path
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(s.root, "blobs", d.Algorithm().String(), d.Encoded()))
+	f, err := os.Open(s.path(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("blob %s: %w", d, oci.ErrNotFound)
 	}
@@ -149,7 +149,8 @@ func (s *Blobs) Forget(ctx context.Context, repo string) error {
 	return err
 }
 
-// PutManifest labels the manifest with what it names, so that a container made from it keeps all of it.
+// PutManifest labels the manifest with what it names, so that a container made from it keeps all of it. A new one joins
+// the repository's lease in the transaction that makes it visible; one that is there is held first, and then labelled.
 func (s *Blobs) PutManifest(ctx context.Context, repo string, d ocispec.Descriptor, raw []byte, children []digest.Digest) error {
 	labels := map[string]string{}
 	var fields []string
@@ -158,24 +159,42 @@ func (s *Blobs) PutManifest(ctx context.Context, repo string, d ocispec.Descript
 		labels[k] = c.String()
 		fields = append(fields, "labels."+k)
 	}
-	if err := s.take(ctx, repo, d.Digest); err != nil {
-		return err
-	}
-	return s.leased(ctx, repo, func(ctx context.Context, c *client.Client) error {
-		cs := c.ContentStore()
-		if err := content.WriteBlob(ctx, cs, "manifest-"+d.Digest.String(), bytes.NewReader(raw), d, content.WithLabels(labels)); err != nil {
+	if s.has(d.Digest) { // as with layers, see upload.Commit
+		if err := s.take(ctx, repo, d.Digest); err != nil {
 			return err
 		}
-		if len(fields) == 0 {
-			return nil
-		}
-		// WriteBlob drops the labels when the content is there already.
-		_, err := cs.Update(ctx, content.Info{Digest: d.Digest, Labels: labels}, fields...)
-		return err
+	}
+	err := s.leased(ctx, repo, func(ctx context.Context, c *client.Client) error {
+		return write(ctx, c.ContentStore(), d, raw, labels)
 	})
+	if !errdefs.IsAlreadyExists(err) {
+		return err
+	}
+	if err := s.Hold(ctx, repo, d.Digest); err != nil {
+		return err
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	c, ctx, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = c.ContentStore().Update(ctx, content.Info{Digest: d.Digest, Labels: labels}, fields...)
+	return native(err)
 }
 
 // Private
+
+// has tells whether a blob's file is there.
+func (s *Blobs) has(d digest.Digest) bool {
+	_, err := os.Stat(s.path(d))
+	return err == nil
+}
+
+func (s *Blobs) path(d digest.Digest) string {
+	return filepath.Join(s.root, "blobs", d.Algorithm().String(), d.Encoded())
+}
 
 func (s *Blobs) connect(ctx context.Context) (*client.Client, context.Context, error) {
 	c, err := s.client()
@@ -187,6 +206,26 @@ func (s *Blobs) connect(ctx context.Context) (*client.Client, context.Context, e
 
 func resource(d digest.Digest) leases.Resource {
 	return leases.Resource{ID: d.String(), Type: "content"}
+}
+
+// write stores a small document. Unlike content.WriteBlob it tells when that was there already.
+func write(ctx context.Context, cs content.Store, d ocispec.Descriptor, raw []byte, labels map[string]string) error {
+	w, err := content.OpenWriter(ctx, cs, content.WithRef("manifest-"+d.Digest.String()), content.WithDescriptor(d))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	st, err := w.Status()
+	if err == nil && st.Offset > 0 { // a server that was killed left it
+		err = w.Truncate(0)
+	}
+	if err == nil {
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{bytes.NewReader(raw)}, make([]byte, min(len(raw)+1, writeStep)))
+	}
+	if err != nil {
+		return err
+	}
+	return w.Commit(ctx, d.Size, d.Digest, content.WithLabels(labels))
 }
 
 // take adds a blob to the repository's lease, whether or not it exists (yet). "Already exists" is no hold: containerd

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/lotse-project/lotse/internal/oci"
 )
@@ -25,8 +28,11 @@ const (
 	// reopenWithin is how long an upload waits for containerd to come back.
 	reopenWithin = 15 * time.Second
 	reopenPause  = 100 * time.Millisecond
-	abortTries   = 10
-	abortPause   = 10 * time.Millisecond
+	// directFrom is the size from which on an upload is written to its file, past containerd. Large ones come twice as
+	// fast so; for small ones the detour costs more than it saves.
+	directFrom = 4 << 20
+	abortTries = 10
+	abortPause = 10 * time.Millisecond
 )
 
 // Begin implements oci.BlobStore, as does what follows.
@@ -34,14 +40,19 @@ func (s *Blobs) Begin(ctx context.Context, repo, id string) (oci.Upload, error) 
 	return s.writer(ctx, repo, id)
 }
 
-// Resume hashes again what has come so far, which takes 0.7 s per GB.
 func (s *Blobs) Resume(ctx context.Context, repo, id string) (oci.Upload, error) {
 	c, nctx, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.ContentStore().Status(nctx, uploadPrefix+id); err != nil {
+	st, err := c.ContentStore().Status(nctx, uploadPrefix+id)
+	if err != nil {
 		return nil, native(err)
+	}
+	if st.Offset >= directFrom {
+		u := &upload{s: s, repo: repo, id: id, off: st.Offset}
+		u.f, err = u.file()
+		return u, err
 	}
 	return s.writer(ctx, repo, id)
 }
@@ -90,10 +101,14 @@ func (s *Blobs) writer(ctx context.Context, repo, id string) (*upload, error) {
 }
 
 // upload is an ingest into the repository's lease. It lives as long as the lease; expiry is the registry's business.
+//
+// A small one is written through containerd. Of a large one containerd sees the beginning and the end: in between its
+// file is appended to, and before the commit containerd hashes it, as it does with every ingest that it opens again.
 type upload struct {
 	s        *Blobs
 	repo, id string
-	w        content.Writer
+	w        content.Writer // nil: not open, or f is
+	f        *os.File       // the ingest's file
 	off      int64
 	cancel   context.CancelFunc // ends the stream
 }
@@ -122,6 +137,18 @@ func (u *upload) Offset() int64 { return u.off }
 
 // Write sends p. If containerd dies meanwhile, it waits for the next one and goes on where that one stands.
 func (u *upload) Write(p []byte) (n int, err error) {
+	if u.w != nil && u.off+int64(len(p)) > directFrom {
+		if err := u.direct(); err != nil {
+			return 0, err
+		}
+	}
+	if u.f != nil {
+		n, err = u.f.Write(p)
+		// The disk begins at once, not with the commit, which waits for it.
+		_ = unix.SyncFileRange(int(u.f.Fd()), u.off, int64(n), unix.SYNC_FILE_RANGE_WRITE)
+		u.off += int64(n)
+		return n, err
+	}
 	for n < len(p) {
 		k, err := u.w.Write(p[n:])
 		n += k
@@ -197,14 +224,82 @@ func fill(r io.Reader, p []byte) (n int, err error) {
 
 var steps = sync.Pool{New: func() any { b := make([]byte, writeStep); return &b }}
 
-func (u *upload) Commit(ctx context.Context, want digest.Digest) error {
-	defer u.cancel()
-	if err := u.s.take(ctx, u.repo, want); err != nil {
+// direct goes on without containerd, if its file is where it is expected and as it should be.
+func (u *upload) direct() error {
+	f, err := u.file()
+	if err != nil {
 		return err
+	}
+	_ = u.w.Close()
+	u.cancel()
+	u.w, u.f = nil, f
+	return nil
+}
+
+// file finds the file of the ingest, which must have all that came so far, no less and no more.
+func (u *upload) file() (*os.File, error) {
+	dir, err := u.s.ingest(u.id)
+	if err != nil {
+		return nil, fmt.Errorf("open upload %s: %w", u.id, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "data"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open upload %s: %w", u.id, err)
+	}
+	i, err := f.Stat()
+	if err == nil && i.Size() != u.off {
+		err = fmt.Errorf("its file has %d bytes, not %d", i.Size(), u.off)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open upload %s: %w", u.id, err)
+	}
+	return f, nil
+}
+
+// ingest is the directory of an upload. containerd names it by a hash of a name that it makes up and writes into it.
+func (s *Blobs) ingest(id string) (string, error) {
+	root := filepath.Join(s.root, "ingest")
+	dirs, err := os.ReadDir(root)
+	if err != nil {
+		return "", err
+	}
+	for _, d := range dirs {
+		ref, err := os.ReadFile(filepath.Join(root, d.Name(), "ref"))
+		if err == nil && strings.HasPrefix(string(ref), s.namespace+"/") && strings.HasSuffix(string(ref), "/"+uploadPrefix+id) {
+			return filepath.Join(root, d.Name()), nil
+		}
+	}
+	return "", fmt.Errorf("no ingest of upload %s: %w", id, oci.ErrNotFound)
+}
+
+// handBack has containerd open, and so hash, what was written to the file.
+func (u *upload) handBack() error {
+	err := u.f.Close()
+	u.f = nil
+	if err == nil {
+		_, err = u.reopen(0)
+	}
+	return err
+}
+
+// Commit holds new content in the transaction that makes it visible, since the upload is in the repository's lease. What is
+// there already is held before: it may be about to be collected, and containerd keeps what was there, not what came.
+func (u *upload) Commit(ctx context.Context, want digest.Digest) error {
+	if u.f != nil {
+		if err := u.handBack(); err != nil {
+			return err
+		}
+	}
+	defer u.cancel()
+	if u.s.has(want) {
+		if err := u.s.take(ctx, u.repo, want); err != nil {
+			return err
+		}
 	}
 	err := u.w.Commit(ctx, u.off, want)
 	if errdefs.IsAlreadyExists(err) {
-		return nil
+		return u.s.Hold(ctx, u.repo, want)
 	}
 	if err != nil {
 		return fmt.Errorf("commit upload %s: %w", u.id, native(err))
@@ -213,9 +308,12 @@ func (u *upload) Commit(ctx context.Context, want digest.Digest) error {
 }
 
 func (u *upload) Close() error {
-	defer u.cancel()
-	if u.w == nil { // opening it again failed
+	switch {
+	case u.f != nil:
+		return u.f.Close()
+	case u.w == nil: // opening it again failed
 		return nil
 	}
+	defer u.cancel()
 	return u.w.Close()
 }
