@@ -44,6 +44,7 @@ type exchange struct {
 	status                      int    // to the client; 0 while nothing was answered
 	answered                    int    // by the target
 	slot                        *atomic.Pointer[traced]
+	noted                       *traced // what it holds
 }
 
 type exchangeKey struct{}
@@ -52,11 +53,13 @@ func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{})
 
 // record makes the exchange visible in the trace.
 func (x *exchange) record(took time.Duration) {
-	t := &traced{
-		Request: lbconfig.Request{TraceID: x.trace, Time: x.started, Method: x.request.method, Host: x.request.host, Path: x.path(),
-			Status: x.status, Answered: x.answered, Duration: took},
-		requestID: first(x.request.fields, "X-Request-Id"),
+	t := &traced{Request: lbconfig.Request{TraceID: x.trace, Time: x.started, Status: x.status, Answered: x.answered, Duration: took}}
+	if x.noted != nil {
+		t.Method, t.Host, t.Path, t.requestID = x.noted.Method, x.noted.Host, x.noted.Path, x.noted.requestID
+	} else {
+		t.describe(x.request.method, x.request.host, x.path(), first(x.request.fields, "X-Request-Id"))
 	}
+	x.noted = t
 	if x.listener != nil {
 		t.Balancer = x.listener.balancer.ARN
 	}

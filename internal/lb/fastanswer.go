@@ -109,6 +109,9 @@ func (a *targetAnswer) pass() error {
 		if a.whole || err != nil {
 			return err
 		}
+		if a.length >= spliceFrom && !a.chunked && a.t.sock != nil && e.fc.sock != nil {
+			return a.splice()
+		}
 		n, readErr := a.t.Read(a.buf)
 		a.r, a.w = 0, n
 		switch {
@@ -123,6 +126,20 @@ func (a *targetAnswer) pass() error {
 			a.release()
 		}
 	}
+}
+
+// splice passes on the rest of a body within the kernel.
+func (a *targetAnswer) splice() error {
+	c := a.e.conn
+	if err := splice(a.e.fc.sock, a.t.sock, a.length, func(n int) {
+		c.touch()
+		c.sent.Add(int64(n))
+	}); err != nil {
+		return err
+	}
+	a.r, a.w, a.whole = 0, 0, true
+	a.release()
+	return nil
 }
 
 // Private

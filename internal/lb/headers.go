@@ -2,8 +2,8 @@ package lb
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -148,6 +148,9 @@ func forwardedHost(host string, port uint16, fallback string) string {
 // traceID is the X-Amzn-Trace-Id for the target, made from the one that came in.
 // Source: ALB user guide, request tracing.
 func traceID(in string, now time.Time) string {
+	if in == "" {
+		return newTraceID("Root=", now)
+	}
 	if len(in) > maxTraceIDLength {
 		in = ""
 	}
@@ -164,18 +167,21 @@ func traceID(in string, now time.Time) string {
 		}
 		kept = append(kept, field)
 	}
-	id := newTraceID(now)
-	if !root {
-		return strings.Join(append([]string{"Root=" + id}, kept...), ";")
+	name := "Root="
+	if root {
+		name = "Self="
 	}
-	return strings.Join(append([]string{"Self=" + id}, kept...), ";")
+	return strings.Join(append([]string{newTraceID(name, now)}, kept...), ";")
 }
 
-// newTraceID is 1-, the second in hexadecimal, and 96 random bits.
-func newTraceID(now time.Time) string {
-	var b [12]byte
-	rand.Read(b[:])
-	return fmt.Sprintf("1-%08x-%s", now.Unix(), hex.EncodeToString(b[:]))
+// newTraceID is the name, 1-, the second in hexadecimal, and 96 random bits.
+func newTraceID(name string, now time.Time) string {
+	var random [4 + 12]byte
+	binary.BigEndian.PutUint32(random[:], uint32(now.Unix()))
+	rand.Read(random[4:])
+	var text [48]byte
+	out := hex.AppendEncode(append(append(text[:0], name...), "1-"...), random[:4])
+	return string(hex.AppendEncode(append(out, '-'), random[4:]))
 }
 
 func httpDate() string { return time.Now().UTC().Format(http.TimeFormat) }

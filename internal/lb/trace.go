@@ -16,6 +16,14 @@ type traced struct {
 	requestID string // the client's X-Request-Id
 }
 
+// describe says which request it was, in memory of its own: what is remembered must not keep whole heads.
+func (t *traced) describe(method, host, path, id string) {
+	all := method + host + path + id
+	t.Method, all = all[:len(method)], all[len(method):]
+	t.Host, all = all[:len(host)], all[len(host):]
+	t.Path, t.requestID = all[:len(path)], all[len(path):]
+}
+
 // ring remembers the last requests, without locks.
 type ring struct {
 	slots [traceSize]atomic.Pointer[traced]
