@@ -138,20 +138,24 @@ func (e *fastExchange) forward(end, here int, left int64) (whole bool) {
 	defer outPool.Put(out)
 	head := append(e.requestHead(out[:0]), fc.buf[fc.r+end:fc.r+end+here]...)
 	fc.r += end + here
-	t, err := e.deliver(head)
-	if err != nil {
-		return e.fail(err)
-	}
-	if left > 0 {
-		e.uploaded = make(chan struct{})
-		go e.upload(t, left)
-	} else if fc.r == fc.w {
+	if left == 0 && fc.r == fc.w {
 		fc.free() // while the target thinks
 	}
 	in := answerPool.Get().(*answerBuffer)
 	defer answerPool.Put(in)
-	a := &targetAnswer{e: e, t: t, buf: in[:], out: out}
-	err = a.readHead()
+	a := &targetAnswer{e: e, buf: in[:], out: out}
+	t, err := e.deliver(head, a, left == 0)
+	if t == nil {
+		return e.fail(err)
+	}
+	a.t = t
+	if left > 0 {
+		e.uploaded = make(chan struct{})
+		go e.upload(t, left)
+	}
+	if err == nil {
+		err = a.readHead()
+	}
 	if err == nil {
 		err = a.pass()
 	}
@@ -164,17 +168,23 @@ func (e *fastExchange) forward(end, here int, left int64) (whole bool) {
 
 // deliver sends the head, and what of the body is there, over a connection of its own. A target may close a kept
 // connection just when it is used again. If not a byte was sent there, it is sent again, whatever the method; if one
-// was, the target may have acted on it, and AWS answers 502.
-func (e *fastExchange) deliver(head []byte) (*targetConn, error) {
+// was, the target may have acted on it, and AWS answers 502. When that is the whole request, the answer's beginning may be
+// in a. With an error, there is a connection when the head has been sent.
+func (e *fastExchange) deliver(head []byte, a *targetAnswer, whole bool) (*targetConn, error) {
 	for {
 		t, kept, err := e.connect()
 		if err != nil {
 			return nil, err
 		}
 		e.waitFor(t)
-		n, err := t.Write(head)
-		if err == nil {
-			return t, nil
+		n := 0
+		if whole {
+			n, a.w, err = t.ask(head, a.buf)
+		} else {
+			n, err = t.Write(head)
+		}
+		if err == nil || n == len(head) {
+			return t, err
 		}
 		e.waitFor(nil)
 		t.Close()

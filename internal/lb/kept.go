@@ -34,6 +34,15 @@ func (t *targetConn) Write(p []byte) (int, error) {
 	return t.Conn.Write(p)
 }
 
+// ask writes a request and, if it can do that at once, reads some of the answer.
+func (t *targetConn) ask(request, answer []byte) (written, read int, err error) {
+	if t.sock != nil {
+		return t.sock.ask(request, answer)
+	}
+	written, err = t.Conn.Write(request)
+	return written, 0, err
+}
+
 // usable says whether an idle connection can take a request: the target has neither closed it, nor sent what nobody
 // asked for. Within TLS only the former shows: what is there may be a session ticket.
 func (t *targetConn) usable() bool {

@@ -17,6 +17,9 @@ type socket struct {
 	in, out  transfer
 	readFn   func(fd uintptr) bool
 	writeFn  func(fd uintptr) bool
+	askFn    func(fd uintptr) bool
+	asking   bool // askFn has not written
+	full     bool // for askFn to write
 	peekFn   func(fd uintptr)
 	peekByte [1]byte
 	quiet    bool // by peekFn
@@ -40,7 +43,7 @@ func socketOf(c net.Conn) *socket {
 		return nil
 	}
 	s := &socket{raw: raw}
-	s.readFn, s.writeFn, s.peekFn = s.tryRead, s.tryWrite, s.peek
+	s.readFn, s.writeFn, s.askFn, s.peekFn = s.tryRead, s.tryWrite, s.tryAsk, s.peek
 	return s
 }
 
@@ -73,6 +76,29 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ask writes out and reads some of the answer, in one go: net's poller is told to wait for an answer before out is
+// written, so that there need be no read that finds nothing. Nothing may have come before. read is 0 when out did not fit
+// into the kernel's buffer at once, and was written all the same.
+func (s *socket) ask(out, in []byte) (written, read int, err error) {
+	s.out, s.in, s.asking, s.full = transfer{p: out}, transfer{p: in}, true, false
+	err = s.raw.Read(s.askFn)
+	if err == nil && s.full {
+		err = s.raw.Write(s.writeFn)
+	}
+	written, read = s.out.n, s.in.n
+	switch {
+	case err != nil:
+	case s.out.errno != 0:
+		err = s.out.errno
+	case s.in.errno != 0:
+		err = s.in.errno
+	case read == 0 && !s.full:
+		err = io.EOF
+	}
+	s.out.p, s.in.p = nil, nil
+	return written, read, err
+}
+
 // silent says whether nothing has come, not even the end.
 func (s *socket) silent() bool {
 	s.quiet = false
@@ -84,6 +110,15 @@ func (s *socket) silent() bool {
 func (s *socket) tryRead(fd uintptr) bool {
 	s.in.n, s.in.errno = readNow(fd, s.in.p)
 	return s.in.errno != syscall.EAGAIN
+}
+
+func (s *socket) tryAsk(fd uintptr) bool {
+	if s.asking {
+		s.asking = false
+		s.full = !s.tryWrite(fd)
+		return s.full || s.out.errno != 0
+	}
+	return s.tryRead(fd)
 }
 
 // readNow reads what is there.
