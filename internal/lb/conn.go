@@ -37,6 +37,8 @@ type clientConn struct {
 	net.Conn
 	key  portKey
 	peer netip.Addr
+	// from is the peer in text.
+	from string
 	// peerPort is the client's.
 	peerPort uint16
 	born     time.Duration
@@ -255,7 +257,7 @@ func (cs *conns) add(c net.Conn, key portKey, peer netip.AddrPort) *clientConn {
 
 // addSecured is add for a connection within TLS.
 func (cs *conns) addSecured(c net.Conn, key portKey, peer netip.AddrPort, s *session) *clientConn {
-	cc := &clientConn{Conn: c, key: key, peer: peer.Addr().Unmap(), peerPort: peer.Port(), born: clock(), owner: cs, session: s}
+	cc := &clientConn{Conn: c, key: key, peer: peer.Addr().Unmap(), from: peer.Addr().Unmap().String(), peerPort: peer.Port(), born: clock(), owner: cs, session: s}
 	if !cc.multiplexed() {
 		cc.screen = &screen{src: rawConn{cc}}
 	}

@@ -12,11 +12,14 @@ import (
 	"unsafe"
 )
 
-// outBuffer is for a head with the beginning of a body, answerBuffer for what comes from a target.
-type (
-	outBuffer    [40 << 10]byte
-	answerBuffer [32 << 10]byte
-)
+// outBuffer is for a head with the beginning of a body.
+type outBuffer [40 << 10]byte
+
+// answerBuffer is for what comes from a target, and for the fields of its head, which are in those bytes.
+type answerBuffer struct {
+	bytes  [32 << 10]byte
+	fields []field
+}
 
 var (
 	outPool    = sync.Pool{New: func() any { return new(outBuffer) }}

@@ -30,7 +30,8 @@ type fastExchange struct {
 
 	body     requestBody
 	uploaded chan struct{} // closed when the body's copying has ended; nil when there is nothing to copy
-	begun    bool          // something of the answer has gone to the client
+	answer   targetAnswer
+	begun    bool // something of the answer has gone to the client
 }
 
 // exchange serves the request whose head has so many bytes.
@@ -142,8 +143,13 @@ func (e *fastExchange) forward(end, here int, left int64) (whole bool) {
 		fc.free() // while the target thinks
 	}
 	in := answerPool.Get().(*answerBuffer)
-	defer answerPool.Put(in)
-	a := &targetAnswer{e: e, buf: in[:], out: out}
+	a := &e.answer
+	a.e, a.buf, a.out, a.list = e, in.bytes[:], out, in.fields
+	defer func() {
+		in.fields = a.list[:0]
+		answerPool.Put(in)
+		a.buf, a.out, a.list = nil, nil, nil
+	}()
 	t, err := e.deliver(head, a, left == 0)
 	if t == nil {
 		return e.fail(err)
@@ -224,11 +230,11 @@ func (e *fastExchange) upload(t *targetConn, left int64) {
 	buf := answerPool.Get().(*answerBuffer)
 	defer answerPool.Put(buf)
 	for left > 0 {
-		n, err := e.fc.read(buf[:min(left, int64(len(buf)))])
+		n, err := e.fc.read(buf.bytes[:min(left, int64(len(buf.bytes)))])
 		e.arrived.received.Add(int64(n))
 		left -= int64(n)
 		if n > 0 {
-			if _, err := t.Write(buf[:n]); err != nil {
+			if _, err := t.Write(buf.bytes[:n]); err != nil {
 				return // the answer tells why
 			}
 		}

@@ -70,7 +70,7 @@ func (x *exchange) setForwarded(out, in http.Header) {
 
 // forwardedFor are the addresses that the request came by, with the client's own as the last.
 func (x *exchange) forwardedFor() string {
-	client := x.conn.peer.String()
+	client := x.conn.from
 	if x.listener.balancer.Routing.ClientPort {
 		client = netip.AddrPortFrom(x.conn.peer, x.conn.peerPort).String()
 	}
