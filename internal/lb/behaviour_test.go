@@ -145,7 +145,7 @@ func compareLines(t *testing.T, who, head string, want []string, fill func(strin
 }
 
 // mirror is a target that answers with the head and the body it got, as they came. On /answer/N it gives the answer of
-// that number, and closes.
+// that number, and closes after one that is not whole.
 func mirror(t testing.TB, answers ...string) netip.AddrPort {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -197,7 +197,9 @@ func reflect(c net.Conn, answers []string) {
 		path := strings.Fields(head.String())[1]
 		if n, ok := strings.CutPrefix(path, "/answer/"); ok {
 			i, _ := strconv.Atoi(n)
-			io.WriteString(c, answers[i])
+			if io.WriteString(c, answers[i]); complete(answers[i]) {
+				continue // closing now might meet the next request
+			}
 			return
 		}
 		out := head.String() + string(data)
@@ -207,6 +209,16 @@ func reflect(c net.Conn, answers []string) {
 		}
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/x-mirror\r\nContent-Length: %d\r\n\r\n%s", len(out), out)
 	}
+}
+
+// complete says whether the connection can go on after the answer.
+func complete(answer string) bool {
+	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(answer)), nil)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err == nil && !resp.Close
 }
 
 // awaitSites waits until each forwards.
