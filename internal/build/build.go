@@ -91,8 +91,21 @@ type Result struct {
 	Builder  string     // who built: "lotse", "buildkit", "docker"
 	Archive  string     // the OCI archive to be pushed; empty when Lotse built, which has the image already
 
+	// Warnings are what BuildKit's checks found in the Dockerfile. None from docker, which prints them itself, nor where
+	// the build's result was in the cache.
+	Warnings []Warning
+
 	// Response is what BuildKit says of the results, such as containerimage.config.digest. Nil from docker.
 	Response map[string]string
+}
+
+// A Warning is what one of BuildKit's checks found.
+type Warning struct {
+	File string
+	Line int      // from 1; 0: not known
+	Text string   // "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)"
+	More []string // what it means
+	URL  string   // of the check's description; may be empty
 }
 
 // Progress is how far a build is.

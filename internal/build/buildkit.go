@@ -91,7 +91,7 @@ func (b *buildkit) solveOpt(o Options, s *source) (bkclient.SolveOpt, error) {
 	}
 	attached, err := attachments(o)
 	if err != nil {
-		return bkclient.SolveOpt{}, err
+		return bkclient.SolveOpt{}, &InputError{err}
 	}
 	opt := bkclient.SolveOpt{
 		Frontend:      frontend,
@@ -131,7 +131,7 @@ func (b *buildkit) solveOpt(o Options, s *source) (bkclient.SolveOpt, error) {
 
 func (b *buildkit) result(o Options, t *tracker, response map[string]string) (Result, error) {
 	p := t.progress()
-	r := Result{Steps: p.Steps, Cached: p.Cached, Builder: "lotse", Platform: o.Platform}
+	r := Result{Steps: p.Steps, Cached: p.Cached, Builder: "lotse", Platform: o.Platform, Warnings: t.warnings}
 	if b.tunnel == nil {
 		r.Builder = "buildkit"
 	}

@@ -56,11 +56,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 	return c, nil
 }
 
-// Build builds. A Dockerfile that doesn't build gives an [*Error]; everything else is somebody else's fault.
+// Build builds. A Dockerfile that doesn't build gives an [*Error], what is missing for it an [*InputError]; everything
+// else is somebody else's fault.
 func (c *Client) Build(ctx context.Context, o Options) (Result, error) {
 	s, err := open(o)
 	if err != nil {
-		return Result{}, err
+		return Result{}, &InputError{err}
 	}
 	b, err := c.builder(ctx)
 	if err != nil {

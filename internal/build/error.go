@@ -44,6 +44,15 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// An InputError is something to build with that isn't there or can't be read: a Dockerfile, a context, a secret.
+// Nothing was begun.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+
+// Unwrap gives its cause.
+func (e *InputError) Unwrap() error { return e.Err }
+
 // Unwrap gives BuildKit's own error.
 func (e *Error) Unwrap() error { return e.Err }
 

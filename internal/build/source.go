@@ -112,7 +112,7 @@ func (s *source) openDirectory(o Options) error {
 		}
 		s.text, err = os.ReadFile(s.dockerfile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("no Dockerfile at %s: %w", s.dockerfile, err)
+			return fmt.Errorf("no Dockerfile at %s (%w)", s.dockerfile, fs.ErrNotExist)
 		} else if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 type tracker struct {
 	vertices map[digest.Digest]*vertex
 	order    []digest.Digest // as they were first seen
+	warnings []Warning
 }
 
 // A vertex is a step of the Dockerfile, or one of BuildKit's own.
@@ -42,6 +43,9 @@ func (t *tracker) update(s *bkclient.SolveStatus) Progress {
 		for _, text := range x.print(string(l.Data)) {
 			out = append(out, Line{Step: x.name, Text: text})
 		}
+	}
+	for _, w := range s.Warnings {
+		t.warnings = append(t.warnings, warning(w))
 	}
 	p := t.progress()
 	p.Lines = out
@@ -120,4 +124,18 @@ func (x *vertex) print(data string) []string {
 		x.log = append([]string(nil), x.log[n-errorLines:]...)
 	}
 	return complete
+}
+
+func warning(w *bkclient.VertexWarning) Warning {
+	x := Warning{Text: string(w.Short), URL: w.URL}
+	for _, d := range w.Detail {
+		x.More = append(x.More, string(d))
+	}
+	if w.SourceInfo != nil {
+		x.File = w.SourceInfo.Filename
+	}
+	if len(w.Range) > 0 {
+		x.Line = int(w.Range[0].Start.Line)
+	}
+	return x
 }

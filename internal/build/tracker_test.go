@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -32,6 +33,11 @@ func TestTracker(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+	tr.update(&bkclient.SolveStatus{Warnings: []*bkclient.VertexWarning{{Short: []byte("X: y (line 3)"), Detail: [][]byte{[]byte("why")}, URL: "u",
+		SourceInfo: &pb.SourceInfo{Filename: "Dockerfile"}, Range: []*pb.Range{{Start: &pb.Position{Line: 3}}}}}})
+	if d := cmp.Diff([]Warning{{File: "Dockerfile", Line: 3, Text: "X: y (line 3)", More: []string{"why"}, URL: "u"}}, tr.warnings); d != "" {
+		t.Errorf("warnings (-want +got):\n%s", d)
 	}
 	name, log := tr.failed()
 	if d := cmp.Diff([]string{"one", "two", "three"}, log); name != "[2/2] RUN y" || d != "" {

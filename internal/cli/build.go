@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
+	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
@@ -133,12 +134,21 @@ func (a *app) runBuild(ctx context.Context, dir string, out buildResults) error 
 	}
 	fmt.Fprintf(a.err, "target   %s\n\n", t.banner())
 	for _, n := range names {
+		if err := pushable(ctx, t.clients.ECR, n.repository); err != nil {
+			return err
+		}
 		o.Names = append(o.Names, n.String())
 	}
 	begun := time.Now()
 	r, err := t.local.build(ctx, o)
+	if err != nil && ctx.Err() != nil {
+		return interrupted{"the build was stopped; what its steps had finished is in the cache"}
+	}
 	if err != nil {
 		return err
+	}
+	if o.Display != nil && out.progress != "rawjson" {
+		showWarnings(a.err, r.Warnings)
 	}
 	if out.progress != "quiet" {
 		fmt.Fprintf(a.err, "build    %s  %d/%d steps cached  %s\n", seconds(time.Since(begun)), r.Cached, r.Steps, r.Digest)
@@ -249,6 +259,17 @@ func pushFailure(err error) error {
 	return &deploy.Failure{Exit: deploy.ExitPush, Cause: "The image could not be pushed.", Err: err}
 }
 
+// pushable asks before a build what would make its push fail after it: a name that no repository can have, keys that
+// aren't accepted.
+func pushable(ctx context.Context, c *ecr.Client, repository string) error {
+	var none *ecrtypes.RepositoryNotFoundException
+	_, err := c.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RepositoryNames: []string{repository}})
+	if err == nil || errors.As(err, &none) {
+		return nil
+	}
+	return &deploy.Failure{Exit: deploy.ExitRefused, Cause: fmt.Sprintf("An image can't be pushed to the repository %q.", repository), Err: err}
+}
+
 // ensureNamed makes a repository unless it is there.
 func ensureNamed(ctx context.Context, c *ecr.Client, name string) (uri string, err error) {
 	var none *ecrtypes.RepositoryNotFoundException
@@ -315,8 +336,8 @@ func (l *local) names(tags []string) (out []imageName, err error) {
 		if i := strings.LastIndexByte(n.repository, ':'); i >= 0 {
 			n.repository, n.tag = n.repository[:i], n.repository[i+1:]
 		}
-		if n.repository == "" || n.tag == "" || strings.Contains(n.repository, "@") {
-			return nil, usageError{fmt.Errorf("--tag %s: REPOSITORY[:TAG]", text)}
+		if _, err := reference.Parse(n.String()); err != nil || strings.Contains(n.repository, "@") {
+			return nil, usageError{fmt.Errorf("--tag %s: REPOSITORY[:TAG], of small letters, digits and . _ - /", text)}
 		}
 		out = append(out, n)
 	}

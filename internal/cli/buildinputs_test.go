@@ -68,7 +68,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("names(%s) = %v, %v, want %s", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"ghcr.io/me/shop", "localhost:5000/shop", "111111111111.dkr.ecr.us-east-1.amazonaws.com/a", "000000000000.dkr.ecr.eu-west-1.amazonaws.com/a", "localhost/shop", ":1", "shop:", "shop@sha256:00"} {
+	for _, text := range []string{"ghcr.io/me/shop", "localhost:5000/shop", "111111111111.dkr.ecr.us-east-1.amazonaws.com/a", "000000000000.dkr.ecr.eu-west-1.amazonaws.com/a", "localhost/shop", ":1", "shop:", "shop@sha256:00", "a b", "Shop", "shop:a/b"} {
 		if got, err := l.names([]string{text}); err == nil {
 			t.Errorf("names(%s) = %v, want an error", text, got)
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
 	"github.com/lotse-project/lotse/internal/deploy"
@@ -37,6 +38,11 @@ type flags struct {
 
 // usageError is a command line that can't be understood: exit 64.
 type usageError struct{ error }
+
+// interrupted is a command that was told to end, and what became of it.
+type interrupted struct{ what string }
+
+func (e interrupted) Error() string { return "interrupted: " + e.what }
 
 // Main runs the command line and returns the process's exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -109,6 +115,11 @@ func (a *app) exit(ctx context.Context, err error) int {
 		fmt.Fprintln(a.err, "interrupted; what was begun on the server goes on: lotse status")
 		return deploy.ExitInterrupted
 	}
+	var gone interrupted
+	if errors.As(err, &gone) {
+		fmt.Fprintln(a.err, gone)
+		return deploy.ExitInterrupted
+	}
 	var f *deploy.Failure
 	var ce *deploy.ConfigError
 	var ue usageError
@@ -123,8 +134,19 @@ func (a *app) exit(ctx context.Context, err error) int {
 		fmt.Fprintf(a.err, "lotse: %v\nlotse --help lists the commands.\n", err)
 		return deploy.ExitUsage
 	}
-	fmt.Fprintln(a.err, "lotse:", err)
+	fmt.Fprintln(a.err, "lotse:", reason(err))
 	return deploy.ExitUnexpected
+}
+
+// reason is an error without what the SDK says of an AWS error's way: status codes, request ids.
+func reason(err error) string {
+	var op *smithy.OperationError
+	var ae smithy.APIError
+	text := err.Error()
+	if !errors.As(err, &op) || !errors.As(op, &ae) {
+		return text
+	}
+	return strings.Replace(text, op.Error(), fmt.Sprintf("%s %s: %s: %s", op.Service(), op.Operation(), ae.ErrorCode(), ae.ErrorMessage()), 1)
 }
 
 // showFailure puts the cause first, then evidence, then the fix.
@@ -132,7 +154,7 @@ func (a *app) showFailure(f *deploy.Failure) {
 	fmt.Fprintf(a.err, " ✘ failed (exit %d)\n\n", f.Exit)
 	fmt.Fprintf(a.err, " Cause   %s\n", strings.TrimSpace(f.Code+"  "+f.Cause))
 	if f.Err != nil {
-		fmt.Fprintf(a.err, "         %v\n", f.Err)
+		fmt.Fprintf(a.err, "         %s\n", reason(f.Err))
 	}
 	for i, k := range f.Known {
 		fmt.Fprintf(a.err, " %-7s %s\n", label(i, "Known"), k)

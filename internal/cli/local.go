@@ -58,6 +58,9 @@ func (l *local) Build(ctx context.Context, in deploy.BuildInput) (deploy.BuildOu
 	if err != nil {
 		return out, err
 	}
+	if l.display != nil {
+		showWarnings(l.display, r.Warnings)
+	}
 	tag, err := o.Tag(ctx)
 	if err != nil {
 		return out, err
@@ -85,8 +88,12 @@ func (l *local) build(ctx context.Context, o build.Options) (build.Result, error
 	}
 	r, err := c.Build(ctx, o)
 	var be *build.Error
-	if errors.As(err, &be) {
+	var ie *build.InputError
+	switch {
+	case errors.As(err, &be):
 		err = buildFailure(be)
+	case errors.As(err, &ie):
+		err = usageError{err}
 	}
 	l.archive = r.Archive
 	return r, err
@@ -211,4 +218,21 @@ func buildFailure(e *build.Error) error {
 		f.Known = append(f.Known, strings.TrimRight(line, "\n"))
 	}
 	return f
+}
+
+// showWarnings prints them as docker buildx does.
+func showWarnings(w io.Writer, list []build.Warning) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nWarnings: %d\n", len(list))
+	for _, x := range list {
+		fmt.Fprintf(w, " - %s\n", x.Text)
+		for _, more := range append(x.More, x.URL) {
+			if more != "" {
+				fmt.Fprintf(w, "   %s\n", more)
+			}
+		}
+	}
+	fmt.Fprintln(w)
 }

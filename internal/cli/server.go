@@ -172,7 +172,12 @@ func dataDirFromEnv() string {
 // byteSize is a flag's number of bytes: 512MiB, 20g.
 type byteSize int64
 
-func (b *byteSize) String() string { return units.BytesSize(float64(*b)) }
+func (b *byteSize) String() string {
+	if *b == 0 {
+		return "0" // which help doesn't show as the default
+	}
+	return units.BytesSize(float64(*b))
+}
 
 func (b *byteSize) Set(s string) error {
 	n, err := units.RAMInBytes(s)
