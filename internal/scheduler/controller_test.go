@@ -152,6 +152,29 @@ func TestWithoutBalancer(t *testing.T) {
 	}
 }
 
+// An update before the first deployment has completed: what runs goes on running until the new tasks have settled.
+func TestWithoutBalancer_UpdateWithinSettleTime(t *testing.T) {
+	b := newBench(t, false)
+	one := b.create(2)
+	b.reconcile()
+	b.run(b.of(one)...)
+	b.pause(settleTime / 2)
+	two := b.deploy(2)
+	b.reconcile()
+	if o, n := len(b.of(one)), len(b.of(two)); o != 2 || n != 2 {
+		t.Fatalf("%d old tasks and %d new ones, want 2 and 2", o, n)
+	}
+	b.run(b.of(two)...)
+	b.pause(settleTime / 2)
+	if o := len(b.of(one)); o != 2 {
+		t.Fatalf("%d old tasks before the new ones have settled, want 2", o)
+	}
+	b.settle()
+	if b.status().Deployments[two].RolloutState != "COMPLETED" || len(b.tasks()) != 2 {
+		t.Errorf("%+v, %d tasks", b.status().Deployments, len(b.tasks()))
+	}
+}
+
 func TestTaskThatExitsIsReplaced(t *testing.T) {
 	b := newBench(t, true)
 	one := b.create(2)

@@ -30,6 +30,7 @@ type TaskView struct {
 	CreatedAt      time.Time
 	Stopping       bool // told to stop, or ended by itself
 	Healthy        bool // counts for the lower bound
+	Settling       bool // RUNNING, and Healthy as soon as it has run for a while: goes only when the healthy ones suffice
 	Failed         bool // fails its health checks: to be replaced
 	Protected      bool // neither scaled in nor replaced by a deployment. Source: DG task-scale-in-protection
 	Zone           string
@@ -109,6 +110,9 @@ func plan(v View) Plan {
 		if i < 0 || sound[i].Healthy && countHealthy(sound)+countHealthy(olds) <= lower { // those beyond it are protected, and serve nobody yet
 			break
 		}
+		if sound[i].Settling && countUp(sound)+countUp(olds) <= lower {
+			break
+		}
 		stop(sound[i], ScaleIn)
 		sound = slices.Delete(sound, i, i+1)
 	}
@@ -150,6 +154,7 @@ func plan(v View) Plan {
 		floor = v.Desired
 	}
 	spare := healthyNew + healthyOld - floor
+	spareUp := healthyNew + countUp(olds) - floor
 	kept := olds[:0:0]
 	for _, t := range olds {
 		var keep bool
@@ -160,6 +165,8 @@ func plan(v View) Plan {
 			keep = spare <= 0
 		case t.Failed: // goes when others serve in its stead, or first where these have no room
 			keep = spare < 0 && (active < upper || !primary.Failed && up >= v.Desired)
+		case t.Settling && spareUp <= 0: // of whichever deployment: to ECS it serves
+			keep = true
 		default: // on its way up, to make good a loss
 			keep = (primary.Failed || t.Deployment == served.ID) && spare < 0
 		}
@@ -170,6 +177,9 @@ func plan(v View) Plan {
 		stop(t, ScaleIn)
 		if t.Healthy {
 			spare--
+		}
+		if t.Settling {
+			spareUp--
 		}
 	}
 	olds = kept
@@ -281,16 +291,29 @@ func countHealthy(ts []TaskView) int {
 	return n
 }
 
-// leastUseful sorts failing tasks first, then those not yet healthy, then those of the fullest zone, then the youngest.
+// countUp counts the healthy tasks and those that only have to run a little longer to be.
+func countUp(ts []TaskView) int {
+	n := 0
+	for _, t := range ts {
+		if t.Healthy || t.Settling {
+			n++
+		}
+	}
+	return n
+}
+
+// leastUseful sorts failing tasks first, then those not yet healthy, then those that settle, then those of the fullest zone, then the youngest.
 func leastUseful(ts []TaskView) {
 	rank := func(t TaskView) int {
 		switch {
 		case t.Failed:
 			return 0
+		case t.Settling:
+			return 2
 		case !t.Healthy:
 			return 1
 		}
-		return 2
+		return 3
 	}
 	young := func(a, b TaskView) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))

@@ -10,13 +10,15 @@ import (
 )
 
 // tasks reads a picture: one task a letter, n/o its deployment, capital when healthy, ! after a
-// failing one, - after a stopping one.
+// failing one, ~ after one that settles, # after a protected one, - after a stopping one.
 func tasks(picture string) []TaskView {
 	var out []TaskView
 	for i, r := range picture {
 		switch r {
 		case '!':
 			out[len(out)-1].Failed, out[len(out)-1].Healthy = true, false
+		case '~':
+			out[len(out)-1].Settling = true
 		case '#':
 			out[len(out)-1].Protected = true
 		case '-':
@@ -36,6 +38,7 @@ func tasks(picture string) []TaskView {
 var (
 	rollout = []DeploymentView{{ID: "new"}, {ID: "old", Completed: true}}
 	steady  = []DeploymentView{{ID: "new", Completed: true}}
+	begun   = []DeploymentView{{ID: "new"}, {ID: "old"}}
 	failed  = []DeploymentView{{ID: "new", Failed: true}, {ID: "old", Completed: true}}
 )
 
@@ -64,6 +67,11 @@ func TestPlan(t *testing.T) {
 		{"a rollout waits for the protected", 2, 100, 200, rollout, "O#ONN", Plan{Stop: []Stop{{"t2", ScaleIn}}}},
 		{"a rollout starts no more than fits beside the protected", 2, 100, 150, rollout, "O#O#n", Plan{}},
 		{"a protected task that fails is replaced", 1, 100, 200, steady, "N!#N", Plan{Stop: []Stop{{"t0", Unhealthy}}}},
+		{"what settles stays until the new ones are up", 2, 100, 200, begun, "o~o~nn", Plan{}},
+		{"as far as needed to be healthy", 2, 100, 200, begun, "o~o~Nn", Plan{Stop: []Stop{{"t2", ScaleIn}}}},
+		{"what settles goes before what is healthy", 2, 100, 200, begun, "Oo~NN", Plan{Stop: []Stop{{"t1", ScaleIn}, {"t0", ScaleIn}}}},
+		{"scale in: what settles stays longer than what doesn't run", 1, 100, 200, begun, "n~n", Plan{Stop: []Stop{{"t2", ScaleIn}}}},
+		{"scale in: not what settles for a protected one that doesn't run", 1, 100, 200, begun, "n~n#", Plan{Protected: true}},
 		{"scale out", 3, 100, 200, steady, "N", Plan{Start: []Start{{Deployment: "new", Count: 2}}}},
 		{"a failing task is replaced first", 2, 100, 200, steady, "NN!", Plan{Start: []Start{{Deployment: "new", Count: 1}}, Replaces: 1}},
 		{"and goes when its replacement is healthy", 2, 100, 200, steady, "NN!N", Plan{Stop: []Stop{{"t1", Unhealthy}}}},
@@ -123,7 +131,7 @@ func TestPlan_KeepsItsBoundsAndSettles(t *testing.T) {
 		next, n := 1, 0
 		step := func() Plan {
 			lower, upper := lowerBound(v.Desired, v.MinimumHealthy), upperBound(v.Desired, v.Maximum)
-			before, active := healthy(v.Tasks), activeCount(v.Tasks)
+			before, up, active := healthy(v.Tasks), countRunning(v.Tasks), activeCount(v.Tasks)
 			p := plan(v)
 			for _, s := range p.Stop {
 				for i := range v.Tasks {
@@ -144,6 +152,9 @@ func TestPlan_KeepsItsBoundsAndSettles(t *testing.T) {
 			if after := healthy(v.Tasks); after < before && after < lower {
 				t.Fatalf("healthy %d → %d below the lower bound %d: %+v", before, after, lower, p)
 			}
+			if after := countRunning(v.Tasks); after < up && after < lower {
+				t.Fatalf("healthy or settling %d → %d below the lower bound %d: %+v", up, after, lower, p)
+			}
 			if now := activeCount(v.Tasks); now > active && now > upper {
 				t.Fatalf("active %d → %d above the upper bound %d: %+v", active, now, upper, p)
 			}
@@ -154,20 +165,22 @@ func TestPlan_KeepsItsBoundsAndSettles(t *testing.T) {
 			return p
 		}
 		for range rapid.IntRange(0, 40).Draw(t, "steps") {
-			switch rapid.IntRange(0, 7).Draw(t, "happens") {
+			switch rapid.IntRange(0, 8).Draw(t, "happens") {
 			case 0:
 				v.Deployments = append([]DeploymentView{{ID: fmt.Sprint("d", next)}}, v.Deployments...)
 				next++
 			case 1:
 				v.Desired = rapid.IntRange(0, 6).Draw(t, "newDesired")
 			case 2, 3:
-				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed = true, false })
+				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed, k.Settling = true, false, false })
 			case 4:
-				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed = false, true })
+				pick(t, v.Tasks, func(k *TaskView) { k.Healthy, k.Failed, k.Settling = false, true, false })
+			case 8:
+				pick(t, v.Tasks, func(k *TaskView) { k.Settling = !k.Healthy && !k.Failed })
 			case 6:
 				v.Deployments[0].Failed = !v.Deployments[0].Completed
 			case 5:
-				pick(t, v.Tasks, func(k *TaskView) { k.Stopping, k.Healthy = true, false })
+				pick(t, v.Tasks, func(k *TaskView) { k.Stopping, k.Healthy, k.Settling = true, false, false })
 			}
 			step()
 		}
@@ -180,7 +193,7 @@ func TestPlan_KeepsItsBoundsAndSettles(t *testing.T) {
 			kept := v.Tasks[:0]
 			for _, k := range v.Tasks {
 				if !k.Stopping {
-					k.Healthy, k.Failed = true, false
+					k.Healthy, k.Failed, k.Settling = true, false, false
 					kept = append(kept, k)
 				}
 			}
@@ -207,6 +220,16 @@ func healthy(ts []TaskView) int {
 	n := 0
 	for _, k := range ts {
 		if k.Healthy && !k.Stopping {
+			n++
+		}
+	}
+	return n
+}
+
+func countRunning(ts []TaskView) int {
+	n := 0
+	for _, k := range ts {
+		if (k.Healthy || k.Settling) && !k.Stopping {
 			n++
 		}
 	}

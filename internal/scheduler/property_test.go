@@ -141,6 +141,9 @@ func (b *bench) checked() {
 		if is < was && is < lower {
 			b.t.Fatalf("healthy %d → %d, below the lower bound %d\n%s", was, is, lower, strings.Join(b.events(), "\n"))
 		}
+		if was, is := b.upIn(before), b.upIn(after); is < was && is < lower {
+			b.t.Fatalf("running %d → %d, below the lower bound %d\n%s", was, is, lower, strings.Join(b.events(), "\n"))
+		}
 		if was, is := activeIn(before), activeIn(after); is > was && is > upper {
 			b.t.Fatalf("active %d → %d, above the upper bound %d\n%s", was, is, upper, strings.Join(b.events(), "\n"))
 		}
@@ -157,13 +160,18 @@ func (b *bench) checked() {
 	b.t.Fatalf("the controller writes for ever:\n%s", strings.Join(b.events(), "\n"))
 }
 
-func (b *bench) healthyIn(rs []row) int {
+func (b *bench) healthyIn(rs []row) int { return b.healthyFor(rs, settleTime) }
+
+// upIn counts in a service without a balancer those, too, that have only just begun to run.
+func (b *bench) upIn(rs []row) int { return b.healthyFor(rs, 0) }
+
+func (b *bench) healthyFor(rs []row, settled time.Duration) int {
 	n := 0
 	for _, r := range rs {
 		if r.Stop != nil || r.status.Stop != nil || r.status.LastStatus != "RUNNING" {
 			continue
 		}
-		if b.group != "" && r.health == "healthy" || b.group == "" && b.clock.Sub(r.status.StartedAt) >= settleTime {
+		if b.group != "" && r.health == "healthy" || b.group == "" && b.clock.Sub(r.status.StartedAt) >= settled {
 			n++
 		}
 	}

@@ -221,7 +221,7 @@ func (s *service) view() View {
 		s.lookAgain(w1)
 		s.lookAgain(w2)
 		v.Tasks = append(v.Tasks, TaskView{ID: m.task.ID, Deployment: m.task.Deployment, CreatedAt: m.task.CreatedAt,
-			Stopping: m.stopping(), Healthy: healthy, Failed: failed, Protected: s.protected(m), Zone: m.zone(), Rebalances: m.task.Rebalances && !healthy})
+			Stopping: m.stopping(), Healthy: healthy, Settling: w1 > 0, Failed: failed, Protected: s.protected(m), Zone: m.zone(), Rebalances: m.task.Rebalances && !healthy})
 	}
 	return v
 }
