@@ -58,7 +58,7 @@ func TestTaskRole(t *testing.T) {
 		"delete: AccessDeniedException User: arn:aws:sts::000000000000:assumed-role/caller/" + id + " is not authorized to perform: ecs:DeleteCluster on resource: " +
 			"arn:aws:ecs:us-east-1:000000000000:cluster/test because no identity-based policy allows the ecs:DeleteCluster action",
 		"stats: <nil> true 2147483648 true 1",
-		"task: <nil> FARGATE",
+		"task: <nil> FARGATE 20480",
 	}
 	if want, got := strings.Join(append(once, once...), "\n"), strings.Join(said(), "\n"); got != want {
 		t.Errorf("the container said\n%s\nwant\n%s", got, want)

@@ -72,7 +72,8 @@ func (s *server) controllers(ctx context.Context) error {
 		return err
 	}
 	tasks := task.New(task.Options{DB: s.db, Engine: s.engine, Apply: s.fabric.Apply, Netns: s.network.TaskNetns, Resolve: s.resolve,
-		Stream: s.stream, Secret: s.secret, Buckets: s.p.Buckets(), FileSystems: s.p.FileSystems(), PublicAddress: s.claimPublic, Endpoints: s.endpoints(), StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "task")})
+		Stream: s.stream, Secret: s.secret, Buckets: s.p.Buckets(), FileSystems: s.p.FileSystems(), PublicAddress: s.claimPublic, Endpoints: s.endpoints(), StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "task"),
+		Storage: func(used map[string]int64) error { return linklocal.WriteStorage(s.p.Storage(), used) }})
 	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: s.o.TaskMemory, ImageAt: s.ecr.TagDigest, StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "scheduler")})
 	targets := target.New(target.Options{DB: s.db, Netns: s.network.VPCNetns, Client: s.balancer, Path: s.p.Snapshot(), Apply: s.fabric.Apply, StrictTiming: s.o.StrictTiming,
 		Front: s.front, Fault: s.fault, Log: log.With("part", "target")})
@@ -128,6 +129,7 @@ func await(ctx context.Context, socket string, limit time.Duration) {
 
 // names is fabric.Options.Names: what the resolver and the metadata endpoint know.
 func (s *server) names(ctx context.Context, snapshot linklocal.Snapshot) error {
+	snapshot.Storage = s.p.Storage()
 	snapshot.Cgroups = "/lotse-" + s.p.ID
 	snapshot.API = strings.TrimPrefix(s.endpoint, "http://")
 	if err := snapshot.Write(s.p.Names()); err != nil {

@@ -54,6 +54,7 @@ func (p Paths) Buckets() string     { return filepath.Join(p.Data, "buckets") } 
 func (p Paths) FileSystems() string { return filepath.Join(p.Data, "efs") }     // each EFS file system by its id
 func (p Paths) Snapshot() string    { return filepath.Join(p.Data, "lb", "snapshot.json") }
 func (p Paths) Names() string       { return filepath.Join(p.Data, "net", "snapshot.json") }
+func (p Paths) Storage() string     { return filepath.Join(p.Data, "net", "storage.json") }
 func (p Paths) Plane() string       { return filepath.Join(p.Bin, "lotse-plane") }
 func (p Paths) NamesSocket() string { return filepath.Join(p.Run, "net.sock") }
 func (p Paths) BalancerSocket() string {

@@ -27,6 +27,7 @@ func metadata(r records, t task, e state.NetworkInterface) linklocal.Task {
 		PullStartedAt: at(t.status.PullStartedAt), PullStoppedAt: at(t.status.PullStoppedAt), ExecutionStoppedAt: at(t.status.ExecutionStoppedAt), TaskTags: t.Tags,
 		AvailabilityZone: e.Zone, LaunchType: t.LaunchType, VPCID: e.VPC,
 	}
+	m.EphemeralStorageMetrics = &linklocal.EphemeralStorageMetrics{Reserved: int64(state.EphemeralStorage(t.Task, t.definition)) << 10}
 	m.Family, m.Revision = familyRevision(t.TaskDefinitionARN)
 	networks := []linklocal.NetworkMetadata{networkMetadata(r, e)}
 	out := linklocal.Task{Containers: map[string]linklocal.ContainerMetadata{}}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -14,8 +15,10 @@ import (
 
 func served(t *testing.T, v VPC) *vpcServer {
 	t.Helper()
-	s := &vpcServer{api: &atomic.Pointer[string]{}, stats: newSampler(t.TempDir(), t.TempDir())}
+	s := &vpcServer{api: &atomic.Pointer[string]{}, storage: &atomic.Pointer[string]{}, stats: newSampler(t.TempDir(), t.TempDir())}
 	s.vpc.Store(&v)
+	path := filepath.Join(t.TempDir(), "storage.json")
+	s.storage.Store(&path)
 	return s
 }
 
@@ -49,6 +52,38 @@ func TestResolver(t *testing.T) {
 		if got.Rcode != tc.rcode || len(got.Answer) != tc.answers {
 			t.Errorf("%s %s: rcode %s, %d answers; want %s, %d", tc.name, dns.TypeToString[tc.typ], dns.RcodeToString[got.Rcode], len(got.Answer), dns.RcodeToString[tc.rcode], tc.answers)
 		}
+	}
+}
+
+func TestMetadata_EphemeralStorage(t *testing.T) {
+	a := netip.MustParseAddr("172.31.0.5")
+	task := Task{Metadata: TaskMetadata{TaskARN: "arn:aws:ecs:us-east-1:000000000000:task/default/one", EphemeralStorageMetrics: &EphemeralStorageMetrics{Reserved: 20 << 10}},
+		Containers: map[string]ContainerMetadata{"one-1": {Name: "web", DockerID: "one-1"}}}
+	s := served(t, VPC{Tasks: map[netip.Addr]Task{a: task}})
+	get := func(path string) (m TaskMetadata) {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.RemoteAddr = "172.31.0.5:999"
+		w := httptest.NewRecorder()
+		s.handler().ServeHTTP(w, r)
+		if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil || m.EphemeralStorageMetrics == nil {
+			t.Fatalf("%s: %v, %s", path, err, w.Body)
+		}
+		return m
+	}
+	if got, want := *get("/v4/one-1/task").EphemeralStorageMetrics, (EphemeralStorageMetrics{Reserved: 20480}); got != want {
+		t.Errorf("before the first look: %+v, want %+v", got, want)
+	}
+	if err := WriteStorage(*s.storage.Load(), map[string]int64{"one": 3<<20 + 1, "two": 9 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/v4/one-1/task", "/v4/one-1/taskWithTags"} {
+		if got, want := *get(path).EphemeralStorageMetrics, (EphemeralStorageMetrics{Utilized: 4, Reserved: 20480}); got != want {
+			t.Errorf("%s: %+v, want %+v", path, got, want)
+		}
+	}
+	if task.Metadata.EphemeralStorageMetrics.Utilized != 0 {
+		t.Error("the snapshot was changed")
 	}
 }
 

@@ -28,11 +28,11 @@ func (v *vpcServer) metadata(w http.ResponseWriter, r *http.Request) {
 	case "":
 		reply(w, http.StatusOK, c)
 	case "task":
-		m := task.now()
+		m := v.now(task)
 		m.TaskTags = nil
 		reply(w, http.StatusOK, m)
 	case "taskWithTags":
-		reply(w, http.StatusOK, task.now())
+		reply(w, http.StatusOK, v.now(task))
 	case "stats":
 		reply(w, http.StatusOK, v.stats.of(task, c))
 	case "task/stats":
@@ -49,9 +49,12 @@ func (v *vpcServer) metadata(w http.ResponseWriter, r *http.Request) {
 // Private
 
 // now is the metadata with what only this moment tells.
-func (t Task) now() TaskMetadata {
+func (v *vpcServer) now(t Task) TaskMetadata {
 	m := t.Metadata
 	m.ClockDrift = clock()
+	if e := m.EphemeralStorageMetrics; e != nil {
+		m.EphemeralStorageMetrics = &EphemeralStorageMetrics{Reserved: e.Reserved, Utilized: storageOf(*v.storage.Load(), m.TaskARN)}
+	}
 	return m
 }
 

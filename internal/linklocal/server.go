@@ -89,16 +89,18 @@ type server struct {
 	vpcs map[string]*vpcServer
 	api  atomic.Pointer[string] // Snapshot.API
 
-	stats *sampler
+	storage atomic.Pointer[string] // Snapshot.Storage
+	stats   *sampler
 }
 
 // A vpcServer holds the sockets of one VPC and what they answer from.
 type vpcServer struct {
-	vpc   atomic.Pointer[VPC]
-	api   *atomic.Pointer[string]
-	stats *sampler
-	inode uint64 // of the namespace: another one under the same path wants new sockets
-	close []func() error
+	vpc     atomic.Pointer[VPC]
+	api     *atomic.Pointer[string]
+	storage *atomic.Pointer[string]
+	stats   *sampler
+	inode   uint64 // of the namespace: another one under the same path wants new sockets
+	close   []func() error
 }
 
 func (s *server) retry(ctx context.Context) {
@@ -125,6 +127,7 @@ func (s *server) reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.api.Store(&snap.API)
+	s.storage.Store(&snap.Storage)
 	s.stats.under(snap.Cgroups)
 	keep := map[string]bool{}
 	var errs []error
@@ -139,7 +142,7 @@ func (s *server) reload() error {
 			vs.stop()
 			delete(s.vpcs, v.ID)
 		}
-		vs := &vpcServer{inode: ino, api: &s.api, stats: s.stats}
+		vs := &vpcServer{inode: ino, api: &s.api, storage: &s.storage, stats: s.stats}
 		vs.vpc.Store(v)
 		if err := vs.listen(s.o.Control(v.Netns), v.Resolver); err != nil {
 			vs.stop()

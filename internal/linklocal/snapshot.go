@@ -30,6 +30,7 @@ type Snapshot struct {
 	API  string // host:port of the server's API, which tasks reach at APIPort; "": they don't
 	VPCs []VPC
 
+	Storage string // file that tells what tasks have written, see WriteStorage
 	Cgroups string // the control group above those of all tasks, such as /lotse-ID
 }
 
@@ -83,8 +84,15 @@ type TaskMetadata struct {
 	Containers       []ContainerMetadata
 	TaskTags         map[string]string `json:",omitempty"` // of /taskWithTags
 
-	ClockDrift            *ClockDrift
-	FaultInjectionEnabled bool
+	ClockDrift              *ClockDrift
+	EphemeralStorageMetrics *EphemeralStorageMetrics
+	FaultInjectionEnabled   bool
+}
+
+// EphemeralStorageMetrics are a task's file systems, in MiB. Source: DG task-metadata-endpoint-v4-fargate-response.
+type EphemeralStorageMetrics struct {
+	Utilized int64 // as of the last look: those with much room left are looked at less often
+	Reserved int64
 }
 
 // ClockDrift is how well the machine's clock is set, as its kernel tells.
@@ -175,8 +183,12 @@ func Read(path string) (*Snapshot, error) {
 
 // Write replaces the snapshot file as a whole. It need not be synced: it is made anew from the
 // records at every start of the server.
-func (s *Snapshot) Write(path string) error {
-	b, err := json.Marshal(s)
+func (s *Snapshot) Write(path string) error { return replace(path, s) }
+
+// Private
+
+func replace(path string, v any) error {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}

@@ -22,31 +22,23 @@ const (
 	storageShare                     = 20
 )
 
+// A storageWatch is what is known of the tasks' storage, by their ids.
+type storageWatch struct {
+	due        map[string]time.Time // when to look again
+	used, told map[string]int64     // bytes
+}
+
 // watchStorage ends tasks that write more than their ephemeral storage holds, until ctx ends: see
 // doc/decision/0006-ephemeral-storage.md.
 func (c *Controller) watchStorage(ctx context.Context) {
-	due := map[string]time.Time{} // task id → when to look again
+	w := &storageWatch{due: map[string]time.Time{}, used: map[string]int64{}}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(minStoragePause):
 		}
-		c.mu.Lock()
-		keys := maps.Clone(c.keys)
-		c.mu.Unlock()
-		maps.DeleteFunc(due, func(id string, _ time.Time) bool { return keys[id] == "" })
-		for id, key := range keys {
-			if ctx.Err() != nil || time.Now().Before(due[id]) {
-				continue
-			}
-			begun := time.Now()
-			free, err := c.checkStorage(ctx, id, key)
-			if err != nil && ctx.Err() == nil {
-				c.o.Log.Warn("cannot tell what a task has written", "task", id, "err", err)
-			}
-			due[id] = time.Now().Add(storagePause(free, time.Since(begun)))
-		}
+		c.lookAtStorage(ctx, w)
 	}
 }
 
@@ -58,8 +50,36 @@ func storagePause(free int64, took time.Duration) time.Duration {
 	return max(minStoragePause, filled, storageShare*took)
 }
 
-// checkStorage ends a task that is over its limit, and tells how many bytes it has left.
-func (c *Controller) checkStorage(ctx context.Context, id, key string) (free int64, err error) {
+// lookAtStorage looks at the tasks whose turn it is, and tells what has changed.
+func (c *Controller) lookAtStorage(ctx context.Context, w *storageWatch) {
+	c.mu.Lock()
+	keys := maps.Clone(c.keys)
+	c.mu.Unlock()
+	maps.DeleteFunc(w.due, func(id string, _ time.Time) bool { return keys[id] == "" })
+	maps.DeleteFunc(w.used, func(id string, _ int64) bool { return keys[id] == "" })
+	for id, key := range keys {
+		if ctx.Err() != nil || time.Now().Before(w.due[id]) {
+			continue
+		}
+		begun := time.Now()
+		used, free, err := c.checkStorage(ctx, id, key)
+		if err != nil && ctx.Err() == nil {
+			c.o.Log.Warn("cannot tell what a task has written", "task", id, "err", err)
+		}
+		w.due[id], w.used[id] = time.Now().Add(storagePause(free, time.Since(begun))), used
+	}
+	if c.o.Storage == nil || w.told != nil && maps.Equal(w.used, w.told) {
+		return
+	}
+	if err := c.o.Storage(w.used); err != nil {
+		c.o.Log.Warn("cannot tell what tasks have written", "err", err)
+		return
+	}
+	w.told = maps.Clone(w.used)
+}
+
+// checkStorage ends a task that is over its limit, and tells how many bytes it has written and has left.
+func (c *Controller) checkStorage(ctx context.Context, id, key string) (used, free int64, err error) {
 	var limit int64
 	err = c.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		t, err := state.Tasks.Get(tx, key)
@@ -71,19 +91,19 @@ func (c *Controller) checkStorage(ctx context.Context, id, key string) (free int
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) { // deleted meanwhile
-		return 0, nil
+		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	used, err := c.o.Engine.Usage(ctx, id)
+	used, err = c.o.Engine.Usage(ctx, id)
 	if errors.Is(err, runtime.ErrNotFound) { // not created yet, or removed
-		return limit, nil
+		return 0, limit, nil
 	}
 	if err != nil || used <= limit {
-		return limit - used, err
+		return used, limit - used, err
 	}
-	return 0, c.full(ctx, id, key, used, limit)
+	return used, 0, c.full(ctx, id, key, used, limit)
 }
 
 // full ends a task at once: until it is drained and asked to end it could fill the disk.

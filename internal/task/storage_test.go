@@ -1,12 +1,14 @@
 package task
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/lotse-project/lotse/internal/state"
 )
@@ -16,16 +18,16 @@ func TestStorage_Full(t *testing.T) {
 	b := newBench(t, func(_ *state.Task, d *ecstypes.TaskDefinition) {
 		d.EphemeralStorage = &ecstypes.EphemeralStorage{SizeInGiB: 25}
 	})
-	if free, err := b.c.checkStorage(t.Context(), id, b.key); free != 25<<30 || err != nil {
+	if _, free, err := b.c.checkStorage(t.Context(), id, b.key); free != 25<<30 || err != nil {
 		t.Errorf("before its creation: %d free, %v, want all of it", free, err)
 	}
 	b.until("RUNNING")
 	b.engine.Write(id, 25<<30)
-	if free, err := b.c.checkStorage(t.Context(), id, b.key); free != 0 || err != nil || b.status().Stop != nil {
-		t.Errorf("filled to the last byte: %d free, %v, %+v, want a task that goes on", free, err, b.status().Stop)
+	if used, free, err := b.c.checkStorage(t.Context(), id, b.key); used != 25<<30 || free != 0 || err != nil || b.status().Stop != nil {
+		t.Errorf("filled to the last byte: %d written, %d free, %v, %+v, want a task that goes on", used, free, err, b.status().Stop)
 	}
 	b.engine.Write(id, 512<<20)
-	if _, err := b.c.checkStorage(t.Context(), id, b.key); err != nil {
+	if _, _, err := b.c.checkStorage(t.Context(), id, b.key); err != nil {
 		t.Fatal(err)
 	}
 	st := b.until("STOPPED")
@@ -35,7 +37,7 @@ func TestStorage_Full(t *testing.T) {
 	if c := aws.ToInt(st.Containers[0].ExitCode); c != 137 {
 		t.Errorf("its container ended with %d, want 137: killed", c)
 	}
-	if _, err := b.c.checkStorage(t.Context(), id, b.key); err != nil {
+	if _, _, err := b.c.checkStorage(t.Context(), id, b.key); err != nil {
 		t.Errorf("of a task that has stopped: %v", err)
 	}
 }
@@ -54,5 +56,24 @@ func TestStorage_Pause(t *testing.T) {
 		if got := storagePause(test.free, test.took); got != test.want {
 			t.Errorf("storagePause(%d, %v) = %v, want %v", test.free, test.took, got, test.want)
 		}
+	}
+}
+
+func TestStorage_IsTold(t *testing.T) {
+	id := strings.Repeat("ab", 16)
+	b := newBench(t)
+	var told []map[string]int64
+	b.c.o.Storage = func(used map[string]int64) error { told = append(told, maps.Clone(used)); return nil }
+	w := &storageWatch{due: map[string]time.Time{}, used: map[string]int64{}}
+	b.until("RUNNING")
+	b.engine.Write(id, 3<<20)
+	b.c.lookAtStorage(t.Context(), w)
+	b.c.lookAtStorage(t.Context(), w)
+	b.stopTask("Task stopped by user")
+	b.until("STOPPED")
+	b.c.lookAtStorage(t.Context(), w)
+	want := []map[string]int64{{id: 3 << 20}, {}}
+	if d := cmp.Diff(want, told); d != "" {
+		t.Errorf("told (-want +got):\n%s", d)
 	}
 }

@@ -50,6 +50,8 @@ type Options struct {
 	// Endpoints are the variables that tell SDKs where services are, such as AWS_ENDPOINT_URL_ECS:
 	// containers get them for those that Lotse has, so that calls to others go on to AWS.
 	Endpoints []string
+	// Storage is told what each task has written, in bytes by its id, when that has changed. Nil: nobody is.
+	Storage func(used map[string]int64) error
 	// StrictTiming keeps to AWS's timing of health checks.
 	StrictTiming bool
 	// Fault is called before and after every step with its name ("task.create:before"), and within those that do several

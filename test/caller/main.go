@@ -48,9 +48,12 @@ func main() {
 		}
 		err = get("/stats", &stats)
 		fmt.Println("stats:", err, stats.Memory.Usage > 0, stats.Memory.Limit, stats.CPU.Usage.Total > 0, len(stats.Networks))
-		var task struct{ KnownStatus, LaunchType string }
+		var task struct {
+			KnownStatus, LaunchType string
+			EphemeralStorageMetrics struct{ Reserved int64 }
+		}
 		err = get("/taskWithTags", &task)
-		fmt.Println("task:", err, task.LaunchType)
+		fmt.Println("task:", err, task.LaunchType, task.EphemeralStorageMetrics.Reserved)
 		time.Sleep(2 * time.Second) // the server is killed and started meanwhile
 	}
 }
