@@ -26,7 +26,7 @@ func (s *Service) BatchGetImage(ctx context.Context, in *ecr.BatchGetImageInput)
 	if err := checkBatch(in.ImageIds); err != nil {
 		return nil, err
 	}
-	r, err := s.contents(ctx, in.RepositoryName, in.RegistryId, "BatchGetImage")
+	r, err := s.contents(ctx, in.RepositoryName, in.RegistryId, "BatchGetImage", in.ImageIds...)
 	if err != nil {
 		return nil, err
 	}

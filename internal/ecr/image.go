@@ -28,7 +28,7 @@ func (s *Service) DescribeImages(ctx context.Context, in *ecr.DescribeImagesInpu
 	if in.Filter != nil {
 		f = types.ListImagesFilter(*in.Filter)
 	}
-	r, err := s.contents(ctx, in.RepositoryName, in.RegistryId, "DescribeImages")
+	r, err := s.contents(ctx, in.RepositoryName, in.RegistryId, "DescribeImages", in.ImageIds...)
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +81,8 @@ type contents struct {
 	tagged  map[string]string      // digest of each tag
 }
 
-// contents reads a repository of the caller's.
-func (s *Service) contents(ctx context.Context, name, registry *string, action string) (*contents, error) {
+// contents reads a repository of the caller's; of one that has thousands of images only those that are asked for, if any.
+func (s *Service) contents(ctx context.Context, name, registry *string, action string, ids ...types.ImageIdentifier) (*contents, error) {
 	if err := ownRegistry(ctx, registry, action, aws.ToString(name)); err != nil {
 		return nil, err
 	}
@@ -92,14 +92,66 @@ func (s *Service) contents(ctx context.Context, name, registry *string, action s
 		if err != nil {
 			return err
 		}
+		if len(ids) > 0 {
+			c, err = someContents(tx, o.Val, ids)
+			return err
+		}
 		c, err = contentsOf(tx, o.Val)
 		return err
 	})
 	return c, err
 }
 
+// someContents reads some images with what indexes among them name, and all tags: which ones an image has is known only
+// to them.
+func someContents(tx store.Reader, r state.Repository, ids []types.ImageIdentifier) (*contents, error) {
+	c := &contents{Repository: r, images: map[string]state.Image{}}
+	if err := c.readTags(tx); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		for _, d := range []string{aws.ToString(id.ImageDigest), c.tagged[aws.ToString(id.ImageTag)]} {
+			if err := c.readImage(tx, d); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c, nil
+}
+
+func (c *contents) readImage(tx store.Reader, d string) error {
+	if _, have := c.images[d]; have || !digestRE.MatchString(d) {
+		return nil
+	}
+	o, err := state.Images.Get(tx, state.RepositoryImages(c.Key())+d)
+	if err != nil {
+		return known(missing(err))
+	}
+	c.digests = append(c.digests, d)
+	c.images[d] = o.Val
+	for _, child := range o.Val.Images {
+		if err := c.readImage(tx, child.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *contents) readTags(tx store.Reader) error {
+	c.tags, c.tagged = map[string][]string{}, map[string]string{}
+	for o, err := range state.ImageTags.List(tx, state.RepositoryTags(c.Key())) {
+		if err != nil {
+			return err
+		}
+		tag := strings.TrimPrefix(o.Key, state.RepositoryTags(c.Key()))
+		c.tags[o.Val.Digest] = append(c.tags[o.Val.Digest], tag)
+		c.tagged[tag] = o.Val.Digest
+	}
+	return nil
+}
+
 func contentsOf(tx store.Reader, r state.Repository) (*contents, error) {
-	c := &contents{Repository: r, images: map[string]state.Image{}, tags: map[string][]string{}, tagged: map[string]string{}}
+	c := &contents{Repository: r, images: map[string]state.Image{}}
 	for o, err := range state.Images.List(tx, state.RepositoryImages(r.Key())) {
 		if err != nil {
 			return nil, err
@@ -107,15 +159,7 @@ func contentsOf(tx store.Reader, r state.Repository) (*contents, error) {
 		c.digests = append(c.digests, o.Val.Digest)
 		c.images[o.Val.Digest] = o.Val
 	}
-	for o, err := range state.ImageTags.List(tx, state.RepositoryTags(r.Key())) {
-		if err != nil {
-			return nil, err
-		}
-		tag := strings.TrimPrefix(o.Key, state.RepositoryTags(r.Key()))
-		c.tags[o.Val.Digest] = append(c.tags[o.Val.Digest], tag)
-		c.tagged[tag] = o.Val.Digest
-	}
-	return c, nil
+	return c, c.readTags(tx)
 }
 
 // choose picks the images that DescribeImages is asked for.

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -239,6 +240,15 @@ func TestBatchCheckLayerAvailability(t *testing.T) {
 	}
 	if len(out.Failures) != 1 || out.Failures[0].FailureCode != types.LayerFailureCodeInvalidLayerDigest {
 		t.Errorf("failures = %+v", out.Failures)
+	}
+
+	// Damaged content is taken out of the store; then clients are to bring it again.
+	if err := l.o.Blobs.Discard(t.Context(), digest.Digest(layer.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	out, err = l.BatchCheckLayerAvailability(as(home), &ecr.BatchCheckLayerAvailabilityInput{RepositoryName: str("app"), LayerDigests: []string{layer.Digest}})
+	if err != nil || out.Layers[0].LayerAvailability != types.LayerAvailabilityUnavailable {
+		t.Errorf("a layer that the store has lost: %+v, %v", out, err)
 	}
 }
 

@@ -24,12 +24,14 @@ func (s *Service) BatchCheckLayerAvailability(ctx context.Context, in *ecr.Batch
 	if err := ownRegistry(ctx, in.RegistryId, "BatchCheckLayerAvailability", aws.ToString(in.RepositoryName)); err != nil {
 		return nil, err
 	}
+	var mine string // the repository's key
 	out := &ecr.BatchCheckLayerAvailabilityOutput{Layers: []types.Layer{}, Failures: []types.LayerFailure{}}
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		o, err := repository(tx, scope(ctx), in.RepositoryName)
 		if err != nil {
 			return err
 		}
+		mine = o.Key
 		for _, d := range in.LayerDigests {
 			if !digestRE.MatchString(d) {
 				out.Failures = append(out.Failures, types.LayerFailure{LayerDigest: &d, FailureCode: types.LayerFailureCodeInvalidLayerDigest,
@@ -48,5 +50,18 @@ func (s *Service) BatchCheckLayerAvailability(ctx context.Context, in *ecr.Batch
 		}
 		return nil
 	})
-	return out, err
+	for i, l := range out.Layers {
+		if err != nil || l.LayerAvailability != types.LayerAvailabilityAvailable {
+			continue
+		}
+		// The client counts on it from now on; and damaged ones it is to bring again.
+		var have bool
+		if have, err = s.registry.Has(ctx, mine, digest.Digest(*l.LayerDigest)); err == nil && !have {
+			out.Layers[i] = types.Layer{LayerDigest: l.LayerDigest, LayerAvailability: types.LayerAvailabilityUnavailable}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }

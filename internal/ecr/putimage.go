@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/lotse-project/lotse/internal/oci"
@@ -18,15 +19,15 @@ func (s *Service) PutImage(ctx context.Context, in *ecr.PutImageInput) (*ecr.Put
 	if err := onlyMembers(in, "RepositoryName", "ImageManifest", "ImageManifestMediaType", "ImageTag", "ImageDigest", "RegistryId"); err != nil {
 		return nil, err
 	}
-	r, err := s.contents(ctx, in.RepositoryName, in.RegistryId, "PutImage")
+	raw, tag := []byte(aws.ToString(in.ImageManifest)), aws.ToString(in.ImageTag)
+	d := digest.FromBytes(raw).String()
+	r, err := s.contents(ctx, in.RepositoryName, in.RegistryId, "PutImage", types.ImageIdentifier{ImageDigest: &d})
 	if err != nil {
 		return nil, err
 	}
-	raw, tag := []byte(aws.ToString(in.ImageManifest)), aws.ToString(in.ImageTag)
-	if want := aws.ToString(in.ImageDigest); want != "" && digest.FromBytes(raw).String() != want {
-		return nil, awsError("ImageDigestDoesNotMatchException", fmt.Sprintf("The image digest '%s' does not match the digest '%s' of the manifest", want, digest.FromBytes(raw)))
+	if want := aws.ToString(in.ImageDigest); want != "" && d != want {
+		return nil, awsError("ImageDigestDoesNotMatchException", fmt.Sprintf("The image digest '%s' does not match the digest '%s' of the manifest", want, d))
 	}
-	d := digest.FromBytes(raw).String()
 	if _, there := r.images[d]; there && (tag == "" || r.tagged[tag] == d) {
 		return nil, errImageExists(d, tag, r.Name, r.Scope.Account)
 	}

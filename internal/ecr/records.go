@@ -89,16 +89,14 @@ func (r *records) Tag(ctx context.Context, repo, tag string) (digest.Digest, err
 func (r *records) Tags(ctx context.Context, repo, after string, n int) ([]string, error) {
 	var out []string
 	err := r.db.View(ctx, func(tx *store.ReadTx) error {
-		for o, err := range state.ImageTags.List(tx, state.RepositoryTags(repo)) {
+		for o, err := range state.ImageTags.ListAfter(tx, state.RepositoryTags(repo), tagKey(repo, after)) {
 			if err != nil {
 				return err
 			}
 			if len(out) == n {
 				return nil
 			}
-			if tag := strings.TrimPrefix(o.Key, state.RepositoryTags(repo)); tag > after {
-				out = append(out, tag)
-			}
+			out = append(out, strings.TrimPrefix(o.Key, state.RepositoryTags(repo)))
 		}
 		return nil
 	})

@@ -9,6 +9,20 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// Has tells whether a repository has a blob that the store can give. Whoever asks may count on it for a manifest that he is
+// about to push.
+func (g *Registry) Has(ctx context.Context, repo string, d digest.Digest) (bool, error) {
+	err := g.seen(ctx, repo, d, true)
+	if err == nil {
+		_, err = g.o.Blobs.Stat(ctx, d)
+	}
+	var e *Error
+	if errors.Is(err, ErrNotFound) || errors.As(err, &e) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Private
 
 // getBlob answers GET and HEAD. A manifest may be read as a blob too.

@@ -281,6 +281,26 @@ func TestList_Prefix(t *testing.T) {
 			t.Errorf("List(%q): %s", prefix, diff)
 		}
 	}
+	for _, after := range []string{"", "a", "a/b", "a/b/", "a/b/c", "a/z", "zz"} {
+		var got, want []string
+		for _, k := range keys {
+			if strings.HasPrefix(k, "a/") && k > after {
+				want = append(want, k)
+			}
+		}
+		err := db.View(t.Context(), func(tx *ReadTx) error {
+			for o, err := range cities.ListAfter(tx, "a/", after) {
+				if err != nil {
+					return err
+				}
+				got = append(got, o.Key)
+			}
+			return nil
+		})
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("ListAfter(%q): %v %s", after, err, diff)
+		}
+	}
 	for i, k := range keys {
 		if o, err := get(t, db, k); err != nil || o.Val.Size != i+1 {
 			t.Errorf("Get(%q) = %+v, %v", k, o, err)

@@ -54,13 +54,18 @@ func (t Table[T]) Get(tx Reader, key string) (Object[T], error) {
 // finds all. An error is the last element. It reads by chunks, so that writing in the loop is safe; whether a record
 // put or deleted further ahead during the loop is seen is not defined.
 func (t Table[T]) List(tx Reader, prefix string) iter.Seq2[Object[T], error] {
+	return t.ListAfter(tx, prefix, "")
+}
+
+// ListAfter is List without the keys up to after, which are not read.
+func (t Table[T]) ListAfter(tx Reader, prefix, after string) iter.Seq2[Object[T], error] {
 	const query = "SELECT key, rev, val FROM record WHERE kind = ?1 AND key >= ?2 AND key < ?3 AND key <> ?4 ORDER BY key LIMIT ?5"
 	return func(yield func(Object[T], error) bool) {
 		type row struct {
 			o   Object[T]
 			val []byte
 		}
-		from, end, last := prefix, prefixEnd(prefix), ""
+		from, end, last := max(prefix, after), prefixEnd(prefix), after
 		for chunk := []row{}; ; chunk = chunk[:0] {
 			err := tx.rows(query, []any{t.kind, from, end, last, listChunk}, func(r *sql.Rows) error {
 				var x row
