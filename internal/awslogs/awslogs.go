@@ -121,12 +121,13 @@ var verbs = map[byte]string{
 	'%': `%`,
 }
 
-// datetime is a strftime format as a regular expression.
+// datetime is a strftime format as a regular expression. What isn't a verb is one already: a bracket is written \[.
+// Source: Docker, awslogs logging driver, the example of awslogs-datetime-format.
 func datetime(format string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' {
-			b.WriteString(regexp.QuoteMeta(format[i : i+1]))
+			b.WriteByte(format[i])
 			continue
 		}
 		i++

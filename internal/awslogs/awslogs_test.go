@@ -30,6 +30,7 @@ func TestParse(t *testing.T) {
 		{"together", []string{"awslogs-multiline-pattern", "a", "awslogs-datetime-format", "%Y"}},
 		{"RE2", []string{"awslogs-multiline-pattern", "(?=a)"}},
 		{"RE2", []string{"awslogs-multiline-pattern", ""}},
+		{"RE2", []string{"awslogs-datetime-format", `\[(%Y`}},
 		{"verb", []string{"awslogs-datetime-format", "%Q"}},
 		{"verb", []string{"awslogs-datetime-format", "%"}},
 		{"blocking or non-blocking", []string{"mode", "fast"}},
@@ -48,9 +49,9 @@ func TestParse(t *testing.T) {
 func TestDatetime(t *testing.T) {
 	for _, c := range []struct{ format, yes, no string }{
 		{"%Y-%m-%d %H:%M:%S%L", "2026-11-23 06:42:02.123 began", "2026-13-23 06:42:02.123"},
-		{"[%b %d, %Y %H:%M:%S]", "[May 01, 2017 19:00:01] A message", "[Mai 01, 2017 19:00:01]"},
+		{`\[%b %d, %Y %H:%M:%S\]`, "[May 01, 2017 19:00:01] A message", "[Mai 01, 2017 19:00:01]"},
 		{"%A %j %p%z 100%%", "Saturday 366 PM+0100 100%", "Saturday 367 PM+0100 100%"},
-		{"%I.%f %a %Z", "09.123456 Tue CEST", "09.12345 Tue CEST"},
+		{`^%I\.%f %a %Z`, "09.123456 Tue CEST", "09.12345 Tue CEST"},
 	} {
 		o, err := Parse(options("awslogs-datetime-format", c.format))
 		if err != nil {

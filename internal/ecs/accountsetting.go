@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/lotse-project/lotse/internal/awsauth"
+	"github.com/lotse-project/lotse/internal/awslogs"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
@@ -26,7 +27,7 @@ var settings = []settingRule{
 	{types.SettingNameAwsvpcTrunking, []string{"disabled", "enabled"}}, // for container instances, of which there are none
 	{types.SettingNameContainerInsights, []string{"disabled"}},
 	{types.SettingNameContainerInstanceLongArnFormat, []string{"enabled"}},
-	{types.SettingNameDefaultLogDriverMode, []string{"blocking"}},
+	{types.SettingNameDefaultLogDriverMode, []string{awslogs.NonBlocking, awslogs.Blocking}}, // of containers whose options have no mode
 	{types.SettingNameFargateEventWindows, []string{"disabled"}},
 	{types.SettingNameFargateFipsMode, []string{"disabled"}},
 	{types.SettingNameFargateTaskRetirementWaitPeriod, []string{"7", "0", "14"}}, // days; no task is ever retired
@@ -147,6 +148,8 @@ func (s *Service) putSetting(ctx context.Context, name types.SettingName, value 
 		return nil, errNoSetting
 	case settingType(name) == types.SettingTypeAwsManaged:
 		return nil, invalid("The setting %s is managed by AWS and can't be changed.", name)
+	case name == types.SettingNameDefaultLogDriverMode && principal != rootOf(ctx): // tasks don't know who asked for them
+		return nil, invalid("The setting %s can be set for the whole account only: by its root, or as the default.", name)
 	case !slices.Contains(rule.values, v):
 		return nil, invalid("The value '%s' of the setting %s can't be met here: it is one of %s.", v, name, strings.Join(rule.values, ", "))
 	}

@@ -53,6 +53,8 @@ func TestAccountSettings(t *testing.T) {
 		{"containerInsights", "enabled", root, "The value 'enabled' of the setting containerInsights can't be met here: it is one of disabled."},
 		{"taskLongArnFormat", "disabled", root, "The value 'disabled' of the setting taskLongArnFormat can't be met here: it is one of enabled."},
 		{"guardDutyActivate", "on", root, "The setting guardDutyActivate is managed by AWS and can't be changed."},
+		{"defaultLogDriverMode", "sometimes", root, "The value 'sometimes' of the setting defaultLogDriverMode can't be met here: it is one of non-blocking, blocking."},
+		{"defaultLogDriverMode", "blocking", role, "The setting defaultLogDriverMode can be set for the whole account only: by its root, or as the default."},
 		{"nonsense", "on", root, "The setting name is not valid. Specify a valid setting name and try again."},
 		{"awsvpcTrunking", "enabled", "arn:aws:iam::111122223333:root", "The principal ARN is not valid: it must be a user, a role or the root of this account."},
 	} {

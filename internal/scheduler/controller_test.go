@@ -523,7 +523,7 @@ func TestThrottle(t *testing.T) {
 		t.Error(d)
 	}
 	impaired := func() int {
-		return strings.Count(strings.Join(b.events(), "\n"), "is unable to consistently start tasks successfully.")
+		return strings.Count(strings.Join(b.events(), "\n"), "(service web) is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.")
 	}
 	if n := impaired(); n != 1 {
 		t.Errorf("told %d times:\n%s", n, strings.Join(b.events(), "\n"))

@@ -272,8 +272,9 @@ func (s *service) apply(tx *store.WriteTx, p Plan, memory int) error {
 		}
 	}
 	s.started(started, p.Replaces)
+	// Source: events as published by users of the real service.
 	if primary := s.primary(); p.Again > 0 && s.status.Deployments[primary].FailedTasks >= freeFailures {
-		s.once("throttle", primary, "is unable to consistently start tasks successfully.")
+		s.once("throttle", primary, "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.")
 	}
 	if p.Protected {
 		s.once("protected", s.primary(), "was unable to reach steady state because task set ("+s.primary()+") was unable to scale in. "+

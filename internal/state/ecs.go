@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,6 +33,15 @@ var (
 
 // An AccountSetting is what a principal has set; the root's holds for all who have none.
 type AccountSetting struct{ Value string }
+
+// LogMode is an account's defaultLogDriverMode; "" when it has none.
+func LogMode(tx store.Reader, sc arn.Scope) (string, error) {
+	o, err := AccountSettings.Get(tx, sc.Key("arn:aws:iam::"+sc.Account+":root", string(ecstypes.SettingNameDefaultLogDriverMode)))
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return o.Val.Value, err
+}
 
 // A Cluster groups services and tasks.
 type Cluster struct {

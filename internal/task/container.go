@@ -173,6 +173,15 @@ func (c *Controller) container(ctx context.Context, l life, d ecstypes.Container
 		return cs, "", &startError{*d.Name, "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: " +
 			"failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist."}
 	}
+	if err != nil {
+		return cs, "", err
+	}
+	if lo.Mode == "" {
+		err = c.o.DB.View(ctx, func(tx *store.ReadTx) (err error) {
+			lo.Mode, err = state.LogMode(tx, l.scope())
+			return err
+		})
+	}
 	cs.Log = runtime.Log{Dir: dir, Multiline: lo.Multiline, Mode: lo.Mode, MaxBuffer: lo.MaxBuffer}
 	return cs, stream, err
 }
