@@ -46,9 +46,9 @@ func (s *Service) CreateCluster(ctx context.Context, in *ecs.CreateClusterInput)
 			if err := setProviders(sc, &c.Val, in.CapacityProviders, in.DefaultCapacityProviderStrategy); err != nil {
 				return err
 			}
-			if err := state.Clusters.Put(tx, &c); err != nil {
-				return err
-			}
+			out = clusterHead(c.Val) // one with services or tasks can't be deleted
+			out.Tags = tagList(c.Val.Tags)
+			return state.Clusters.Put(tx, &c)
 		}
 		out, err = clusterView(tx, c.Val)
 		out.Tags = tagList(c.Val.Tags)
@@ -240,11 +240,7 @@ func checkSettings(given []types.ClusterSetting) error {
 
 // clusterView counts what the cluster holds: counts are never stored.
 func clusterView(tx store.Reader, c state.Cluster) (types.Cluster, error) {
-	v := types.Cluster{
-		ClusterArn: aws.String(c.ARN()), ClusterName: aws.String(c.Name), Status: aws.String(c.Status),
-		CapacityProviders: append([]string{}, c.CapacityProviders...), DefaultCapacityProviderStrategy: append([]types.CapacityProviderStrategyItem{}, strategyView(c.DefaultStrategy)...),
-		Settings: []types.ClusterSetting{}, Statistics: []types.KeyValuePair{}, Tags: []types.Tag{},
-	}
+	v := clusterHead(c)
 	prefix := c.Scope.Key(c.Name, "")
 	for svc, err := range state.Services.List(tx, prefix) {
 		if err != nil {
@@ -270,6 +266,15 @@ func clusterView(tx store.Reader, c state.Cluster) (types.Cluster, error) {
 		}
 	}
 	return v, nil
+}
+
+// clusterHead is a cluster without services and tasks.
+func clusterHead(c state.Cluster) types.Cluster {
+	return types.Cluster{
+		ClusterArn: aws.String(c.ARN()), ClusterName: aws.String(c.Name), Status: aws.String(c.Status),
+		CapacityProviders: append([]string{}, c.CapacityProviders...), DefaultCapacityProviderStrategy: append([]types.CapacityProviderStrategyItem{}, strategyView(c.DefaultStrategy)...),
+		Settings: []types.ClusterSetting{}, Statistics: []types.KeyValuePair{}, Tags: []types.Tag{},
+	}
 }
 
 // include adds what DescribeClusters shows only when asked for it.

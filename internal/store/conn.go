@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -18,6 +20,7 @@ import (
 type conn struct {
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
+	group *group // the writers that commit together, while their transaction is open
 }
 
 func (c *conn) stmt(query string) (*sql.Stmt, error) {
@@ -96,18 +99,22 @@ func (c *conn) closeStmts() error {
 // pool hands out its connections one at a time, in the order of asking.
 type pool struct {
 	db      *sql.DB
-	free    chan *conn // nil: one that could not be opened again; get tries
 	closing <-chan struct{}
+
+	mu      sync.Mutex
+	free    []*conn      // nil: one that could not be opened again; get tries
+	waiting []chan *conn // who asked first is first; each has room for the one
+	size    int
 }
 
 func newPool(db *sql.DB, n int, closing <-chan struct{}) (*pool, error) {
-	p := &pool{db: db, free: make(chan *conn, n), closing: closing}
+	p := &pool{db: db, closing: closing, size: n}
 	for range n {
 		c, err := p.open()
 		if err != nil {
 			return nil, err
 		}
-		p.free <- c
+		p.put(c)
 	}
 	return p, nil
 }
@@ -120,6 +127,7 @@ func (p *pool) open() (*conn, error) {
 	return &conn{c: c, stmts: map[string]*sql.Stmt{}}, nil
 }
 
+// get waits for a connection. One that was passed on is in the middle of a group; whoever gets it ends that.
 func (p *pool) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -129,25 +137,72 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 		return nil, ErrClosed
 	default:
 	}
-	select {
-	case c := <-p.free:
-		if c != nil {
-			return c, nil
-		}
-		c, err := p.open()
-		if err != nil {
-			p.free <- nil
-			return nil, err
-		}
+	c, err := p.wait(ctx, p.closing)
+	if err != nil || c != nil {
+		return c, err
+	}
+	if c, err = p.open(); err != nil {
+		p.put(nil)
+	}
+	return c, err
+}
+
+// wait gives up when ctx is done or closing is closed; a connection that came at the same moment wins.
+func (p *pool) wait(ctx context.Context, closing <-chan struct{}) (*conn, error) {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 {
+		c := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.mu.Unlock()
 		return c, nil
-	case <-p.closing:
-		return nil, ErrClosed
+	}
+	turn := make(chan *conn, 1)
+	p.waiting = append(p.waiting, turn)
+	p.mu.Unlock()
+	var err error
+	select {
+	case c := <-turn:
+		return c, nil
+	case <-closing:
+		err = ErrClosed
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		err = context.Cause(ctx)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case c := <-turn:
+		return c, nil
+	default:
+		i := slices.Index(p.waiting, turn)
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		return nil, err
 	}
 }
 
-func (p *pool) put(c *conn) { p.free <- c }
+// pass gives a connection to whoever waits longest. False: nobody waits, and the caller keeps it.
+func (p *pool) pass(c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.passLocked(c)
+}
+
+func (p *pool) passLocked(c *conn) bool {
+	if len(p.waiting) == 0 {
+		return false
+	}
+	p.waiting[0] <- c
+	p.waiting = slices.Delete(p.waiting, 0, 1)
+	return true
+}
+
+func (p *pool) put(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.passLocked(c) {
+		p.free = append(p.free, c)
+	}
+}
 
 // rollback ends the transaction of c and gives c back. Where that fails (after some errors SQLite has rolled back by
 // itself, after others the connection is unusable) the connection is replaced.
@@ -163,8 +218,8 @@ func (p *pool) rollback(c *conn) {
 // close waits for every connection to come back.
 func (p *pool) close() error {
 	var err error
-	for range cap(p.free) {
-		if c := <-p.free; c != nil {
+	for range p.size {
+		if c, _ := p.wait(context.Background(), nil); c != nil {
 			err = errors.Join(err, c.close())
 		}
 	}

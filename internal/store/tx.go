@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -56,46 +55,26 @@ func (db *DB) View(ctx context.Context, fn func(*ReadTx) error) error {
 // When fn returns an error (returned as it is) or panics, or ctx is done by then, nothing was written. After an error
 // of the commit itself the write is not acknowledged: read again.
 //
-// fn must not call Update (it would wait for itself) and should not wait for anything else: all writers wait for it.
+// fn must not call Update (it would wait for itself) and should not wait for anything else: all writers wait for it,
+// and those before it with what they hold, since writers that wait for each other go to the disk together.
 func (db *DB) Update(ctx context.Context, fn func(*WriteTx) error) error {
 	c, err := db.writer.get(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
-		db.writer.rollback(c)
-		return fmt.Errorf("begin writing: %w", err)
-	}
-	tx := &WriteTx{ReadTx: ReadTx{c: c, reads: &db.reads}, now: db.o.Now().UTC().Truncate(time.Millisecond), keep: db.o.KeepChanges}
-	committed := false
-	defer func() {
-		tx.c = nil
-		if committed {
-			db.writer.put(c)
-			return
-		}
-		for _, undo := range slices.Backward(tx.undo) {
-			undo()
-		}
-		db.writer.rollback(c)
-	}()
-	if err := fn(tx); err != nil {
+	g, err := db.join(c)
+	if err != nil {
 		return err
 	}
-	if tx.err != nil {
-		return tx.err
+	tx := &WriteTx{ReadTx: ReadTx{c: c, reads: &db.reads}, now: db.o.Now().UTC().Truncate(time.Millisecond), keep: db.o.KeepChanges}
+	if err := db.member(ctx, tx, fn); err != nil {
+		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	<-g.done
+	if g.err != nil {
+		tx.forget()
 	}
-	if _, err := c.exec("COMMIT"); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	committed = true
-	if tx.rev > 0 {
-		db.wake.all()
-	}
-	return nil
+	return g.err
 }
 
 // Rev is the revision of the snapshot.
