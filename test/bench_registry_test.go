@@ -44,20 +44,22 @@ func BenchmarkRegistry(b *testing.B) {
 		{fmt.Sprintf("%d MB", large), 1, len(noise), 1, 1, 3}, {fmt.Sprintf("%d MB", large), 1, len(noise), 8, 1, 1},
 		{"200 layers of 32 kB", 200, 32_000, 1, 1, 5}, {"200 layers of 32 kB", 200, 32_000, 8, 1, 3},
 	} {
-		// In turn, so that both meet the same machine.
-		push, pull := map[string][]registryRun{}, map[string][]registryRun{}
-		for run := range load.runs {
-			for _, r := range registries {
-				p, q := load.run(b, r, noise, fmt.Sprintf("run%d", run))
-				push[r.name()], pull[r.name()] = append(push[r.name()], p), append(pull[r.name()], q)
+		b.Run(fmt.Sprintf("%s by %d", load.name, load.clients), func(b *testing.B) {
+			// In turn, so that both meet the same machine.
+			push, pull := map[string][]registryRun{}, map[string][]registryRun{}
+			for run := range load.runs {
+				for _, r := range registries {
+					p, q := load.run(b, r, noise, fmt.Sprintf("run%d", run))
+					push[r.name()], pull[r.name()] = append(push[r.name()], p), append(pull[r.name()], q)
+				}
 			}
-		}
-		for _, r := range registries {
-			fmt.Printf("| push | %s | %d | %s | %s |\n", load.name, load.clients, r.name(), median(push[r.name()]))
-		}
-		for _, r := range registries {
-			fmt.Printf("| pull | %s | %d | %s | %s |\n", load.name, load.clients, r.name(), median(pull[r.name()]))
-		}
+			for _, r := range registries {
+				fmt.Printf("| push | %s | %d | %s | %s |\n", load.name, load.clients, r.name(), median(push[r.name()]))
+			}
+			for _, r := range registries {
+				fmt.Printf("| pull | %s | %d | %s | %s |\n", load.name, load.clients, r.name(), median(pull[r.name()]))
+			}
+		})
 	}
 }
 

@@ -2,206 +2,173 @@ package ctrd
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/lotse-project/lotse/internal/oci"
 )
 
 const (
-	// writeStep is how many bytes one Write of ours has. Each is a round trip, and beyond 1 MiB gRPC's buffer pools
-	// don't help any more. Measured: 64 KiB 85 MB/s, 1 MiB - 4 KiB 282, 4 MiB 180.
-	writeStep = 1<<20 - 4<<10
-	// reopenWithin is how long an upload waits for containerd to come back.
-	reopenWithin = 15 * time.Second
-	reopenPause  = 100 * time.Millisecond
-	// directFrom is the size from which on an upload is written to its file, past containerd. Large ones come twice as
-	// fast so; for small ones the detour costs more than it saves.
-	directFrom = 4 << 20
-	abortTries = 10
-	abortPause = 10 * time.Millisecond
+	// uploadStep is how much of an upload is hashed, written and read at once: little enough to stay in the processor's cache.
+	uploadStep = 256 << 10
+	// flushStep is how much is written before the disk is told to begin: the commit waits for all of it.
+	flushStep = 4 << 20
+	// commitWithin is how long a commit waits for containerd to come back.
+	commitWithin = 15 * time.Second
+	commitPause  = 100 * time.Millisecond
+	// newSuffix is of a second name of an upload's file, which is about to become the blob's.
+	newSuffix = ".new"
 )
 
 // Begin implements oci.BlobStore, as does what follows.
-func (s *Blobs) Begin(ctx context.Context, repo, id string) (oci.Upload, error) {
-	return s.writer(ctx, repo, id)
+func (s *Blobs) Begin(_ context.Context, repo, id string) (oci.Upload, error) {
+	if err := os.MkdirAll(s.uploads, 0o700); err != nil {
+		return nil, err
+	}
+	return s.openUpload(repo, id, os.O_CREATE|os.O_EXCL)
 }
 
-func (s *Blobs) Resume(ctx context.Context, repo, id string) (oci.Upload, error) {
-	c, nctx, err := s.connect(ctx)
+func (s *Blobs) Resume(_ context.Context, repo, id string) (oci.Upload, error) {
+	u, err := s.openUpload(repo, id, 0)
 	if err != nil {
 		return nil, err
 	}
-	st, err := c.ContentStore().Status(nctx, uploadPrefix+id)
-	if err != nil {
-		return nil, native(err)
+	if u.off, err = io.Copy(u.hash, u.f); err != nil {
+		u.f.Close()
+		return nil, fmt.Errorf("open upload %s: %w", id, err)
 	}
-	if st.Offset >= directFrom {
-		u := &upload{s: s, repo: repo, id: id, off: st.Offset}
-		u.f, err = u.file()
-		return u, err
-	}
-	return s.writer(ctx, repo, id)
+	return u, nil
 }
 
-// Abort tries again for a moment: containerd ends a closed stream in the background, and writes a last file into the
-// directory that is being removed.
+// Abort removes the file last: it is what tells of the upload.
 func (s *Blobs) Abort(ctx context.Context, id string) error {
 	c, ctx, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
-	for range abortTries {
-		err = native(c.ContentStore().Abort(ctx, uploadPrefix+id))
-		if err == nil || errors.Is(err, oci.ErrNotFound) {
-			return err
-		}
-		time.Sleep(abortPause)
+	if err := c.ContentStore().Abort(ctx, uploadPrefix+id); err != nil && !errdefs.IsNotFound(err) {
+		return err
 	}
-	return err
+	return s.removeUpload(id)
 }
 
-func (s *Blobs) Uploads(ctx context.Context) ([]oci.UploadInfo, error) {
-	c, ctx, err := s.connect(ctx)
-	if err != nil {
+func (s *Blobs) Uploads(context.Context) ([]oci.UploadInfo, error) {
+	files, err := os.ReadDir(s.uploads)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	all, err := c.ContentStore().ListStatuses(ctx)
-	if err != nil {
-		return nil, native(err)
-	}
 	var out []oci.UploadInfo
-	for _, st := range all {
-		if id, ok := strings.CutPrefix(st.Ref, uploadPrefix); ok {
-			out = append(out, oci.UploadInfo{ID: id, Size: st.Offset, Updated: st.UpdatedAt})
+	for _, f := range files {
+		i, err := f.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, oci.UploadInfo{ID: strings.TrimSuffix(f.Name(), newSuffix), Size: i.Size(), Updated: i.ModTime()})
 	}
 	return out, nil
 }
 
 // Private
 
-// writer opens an ingest. Its stream outlives the request that opened it, and is ended by Close or Commit.
-func (s *Blobs) writer(ctx context.Context, repo, id string) (*upload, error) {
-	u := &upload{s: s, repo: repo, id: id}
-	return u, u.open(ctx)
-}
-
-// upload is an ingest into the repository's lease. It lives as long as the lease; expiry is the registry's business.
-//
-// A small one is written through containerd. Of a large one containerd sees the beginning and the end: in between its
-// file is appended to, and before the commit containerd hashes it, as it does with every ingest that it opens again.
+// upload is a file beside containerd's content store, which gets a name in there once it is whole and of the right digest.
+// containerd is told then, and takes the file as content that another of its namespaces brought: the bytes are hashed once,
+// on their way, and go through nobody else's hands.
 type upload struct {
 	s        *Blobs
 	repo, id string
-	w        content.Writer // nil: not open, or f is
-	f        *os.File       // the ingest's file
+	f        *os.File
 	off      int64
-	cancel   context.CancelFunc // ends the stream
+	flushed  int64     // bytes that the disk was told of
+	hash     hash.Hash // SHA-256 of all that came
+	err      error     // of writing; Resume finds out how much was written
 }
 
-func (u *upload) open(ctx context.Context) error {
-	ctx, u.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	err := u.s.leased(ctx, u.repo, func(ctx context.Context, c *client.Client) (err error) {
-		// No digest is given: containerd would take one that it has for proof that the client has it.
-		u.w, err = c.ContentStore().Writer(ctx, content.WithRef(uploadPrefix+u.id))
+func (s *Blobs) uploadPath(id string) string { return filepath.Join(s.uploads, filepath.Base(id)) }
+
+func (s *Blobs) openUpload(repo, id string, flags int) (*upload, error) {
+	f, err := os.OpenFile(s.uploadPath(id), os.O_RDWR|flags, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", oci.ErrNotFound, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open upload %s: %w", id, err)
+	}
+	return &upload{s: s, repo: repo, id: id, f: f, hash: sha256.New()}, nil
+}
+
+func (s *Blobs) removeUpload(id string) error {
+	if err := os.Remove(s.uploadPath(id) + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	})
-	if err != nil {
-		u.cancel()
-		return fmt.Errorf("open upload %s: %w", u.id, err)
 	}
-	st, err := u.w.Status()
-	if err != nil {
-		_ = u.Close()
-		return fmt.Errorf("open upload %s: %w", u.id, native(err))
+	err := os.Remove(s.uploadPath(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", oci.ErrNotFound, err)
 	}
-	u.off = st.Offset
-	return nil
+	return err
 }
 
 func (u *upload) Offset() int64 { return u.off }
 
-// Write sends p. If containerd dies meanwhile, it waits for the next one and goes on where that one stands.
-func (u *upload) Write(p []byte) (n int, err error) {
-	if u.w != nil && u.off+int64(len(p)) > directFrom {
-		if err := u.direct(); err != nil {
-			return 0, err
-		}
-	}
-	if u.f != nil {
-		n, err = u.f.Write(p)
-		// The disk begins at once, not with the commit, which waits for it.
-		_ = unix.SyncFileRange(int(u.f.Fd()), u.off, int64(n), unix.SYNC_FILE_RANGE_WRITE)
-		u.off += int64(n)
-		return n, err
-	}
-	for n < len(p) {
-		k, err := u.w.Write(p[n:])
-		n += k
-		u.off += int64(k)
-		if err == nil {
-			continue
-		}
-		if err := native(err); errors.Is(err, syscall.ENOSPC) {
-			return n, err
-		}
-		got, rerr := u.reopen(int64(len(p) - n))
-		if rerr != nil {
-			return n, fmt.Errorf("%w (then: %w)", err, rerr)
-		}
-		n += int(got)
-	}
-	return n, nil
+func (u *upload) Write(p []byte) (int, error) {
+	n, err := u.write(p)
+	u.hash.Write(p[:n])
+	return n, err
 }
 
-// reopen opens the upload again after an error; got is how many bytes beyond those that were acknowledged have
-// arrived, at most pending.
-func (u *upload) reopen(pending int64) (got int64, err error) {
-	_ = u.Close()
-	before := u.off
-	for begun := time.Now(); ; {
-		if err = u.open(context.Background()); err == nil {
-			break
-		}
-		if time.Since(begun) > reopenWithin || errdefs.IsNotFound(err) {
-			return 0, err
-		}
-		time.Sleep(reopenPause)
+// write leaves the hash to the caller.
+func (u *upload) write(p []byte) (n int, err error) {
+	if u.err != nil {
+		return 0, u.err
 	}
-	got = u.off - before
-	if got < 0 || got > pending {
-		err := fmt.Errorf("upload %s was at %d bytes and is at %d", u.id, before, u.off)
-		return 0, err
+	n, u.err = u.f.Write(p)
+	if u.off += int64(n); u.off-u.flushed >= flushStep {
+		_ = unix.SyncFileRange(int(u.f.Fd()), u.flushed, u.off-u.flushed, unix.SYNC_FILE_RANGE_WRITE)
+		u.flushed = u.off
 	}
-	return got, nil
+	return n, u.err
 }
 
-// ReadFrom gathers large writes: io.Copy alone would send 32 KiB a round trip. What came before an error of r counts.
+// ReadFrom hashes one part while it writes it and reads the next. What came before an error of r counts.
 func (u *upload) ReadFrom(r io.Reader) (n int64, err error) {
-	bp := steps.Get().(*[]byte)
-	defer steps.Put(bp)
-	for {
-		k, rerr := fill(r, *bp)
-		if k > 0 {
-			w, werr := u.Write((*bp)[:k])
-			n += int64(w)
-			if werr != nil {
-				return n, werr
-			}
+	var parts [2]*[]byte
+	for i := range parts {
+		parts[i] = steps.Get().(*[]byte)
+		defer steps.Put(parts[i])
+	}
+	var hashing sync.WaitGroup
+	defer hashing.Wait()
+	for i := 0; ; i = 1 - i {
+		k, rerr := fill(r, *parts[i])
+		hashing.Wait()
+		var w int
+		if part := (*parts[i])[:k]; k == uploadStep {
+			hashing.Go(func() { u.hash.Write(part) })
+			w, err = u.write(part)
+		} else {
+			w, err = u.Write(part)
+		}
+		n += int64(w)
+		if err != nil {
+			return n, err
 		}
 		if rerr == io.EOF {
 			return n, nil
@@ -222,98 +189,113 @@ func fill(r io.Reader, p []byte) (n int, err error) {
 	return n, err
 }
 
-var steps = sync.Pool{New: func() any { b := make([]byte, writeStep); return &b }}
+var steps = sync.Pool{New: func() any { b := make([]byte, uploadStep); return &b }}
 
-// direct goes on without containerd, if its file is where it is expected and as it should be.
-func (u *upload) direct() error {
-	f, err := u.file()
-	if err != nil {
+func (u *upload) Close() error { return u.f.Close() }
+
+// Commit waits for a containerd that restarts, and tries again when its collector came in between.
+func (u *upload) Commit(ctx context.Context, want digest.Digest) error {
+	defer u.Close()
+	if err := u.check(want); err != nil {
 		return err
 	}
-	_ = u.w.Close()
-	u.cancel()
-	u.w, u.f = nil, f
-	return nil
-}
-
-// file finds the file of the ingest, which must have all that came so far, no less and no more.
-func (u *upload) file() (*os.File, error) {
-	dir, err := u.s.ingest(u.id)
-	if err != nil {
-		return nil, fmt.Errorf("open upload %s: %w", u.id, err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "data"), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open upload %s: %w", u.id, err)
-	}
-	i, err := f.Stat()
-	if err == nil && i.Size() != u.off {
-		err = fmt.Errorf("its file has %d bytes, not %d", i.Size(), u.off)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open upload %s: %w", u.id, err)
-	}
-	return f, nil
-}
-
-// ingest is the directory of an upload. containerd names it by a hash of a name that it makes up and writes into it.
-func (s *Blobs) ingest(id string) (string, error) {
-	root := filepath.Join(s.root, "ingest")
-	dirs, err := os.ReadDir(root)
-	if err != nil {
-		return "", err
-	}
-	for _, d := range dirs {
-		ref, err := os.ReadFile(filepath.Join(root, d.Name(), "ref"))
-		if err == nil && strings.HasPrefix(string(ref), s.namespace+"/") && strings.HasSuffix(string(ref), "/"+uploadPrefix+id) {
-			return filepath.Join(root, d.Name()), nil
+	for begun := time.Now(); ; {
+		err := u.commit(ctx, want)
+		if err == nil {
+			_ = u.s.removeUpload(u.id) // nothing refers to it: the registry's collector would remove it, too
+			return nil
+		}
+		if time.Since(begun) > commitWithin || !errdefs.IsUnavailable(err) && !errors.Is(err, ErrNotRunning) && !errors.Is(err, errCollected) {
+			return fmt.Errorf("commit upload %s: %w", u.id, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(commitPause):
 		}
 	}
-	return "", fmt.Errorf("no ingest of upload %s: %w", id, oci.ErrNotFound)
 }
 
-// handBack has containerd open, and so hash, what was written to the file.
-func (u *upload) handBack() error {
-	err := u.f.Close()
-	u.f = nil
-	if err == nil {
-		_, err = u.reopen(0)
+// check compares what came with the digest that it shall have.
+func (u *upload) check(want digest.Digest) error {
+	if u.err != nil {
+		return u.err
 	}
-	return err
-}
-
-// Commit holds new content in the transaction that makes it visible, since the upload is in the repository's lease. What is
-// there already is held before: it may be about to be collected, and containerd keeps what was there, not what came.
-func (u *upload) Commit(ctx context.Context, want digest.Digest) error {
-	if u.f != nil {
-		if err := u.handBack(); err != nil {
+	if err := want.Validate(); err != nil { // it becomes a path
+		return fmt.Errorf("%w: %w", oci.ErrDigestMismatch, err)
+	}
+	got := digest.NewDigest(digest.SHA256, u.hash)
+	if a := want.Algorithm(); a != digest.SHA256 {
+		var err error
+		if got, err = a.FromReader(io.NewSectionReader(u.f, 0, u.off)); err != nil {
 			return err
 		}
 	}
-	defer u.cancel()
+	if got != want {
+		return fmt.Errorf("the content is %s, not %s: %w", got, want, oci.ErrDigestMismatch)
+	}
+	return nil
+}
+
+// errCollected says that containerd removed a file of which it didn't know yet.
+var errCollected = errors.New("the blob's file was collected")
+
+// commit holds new content in the transaction that makes it visible. What is there already is held before one looks: it may
+// be about to be collected.
+func (u *upload) commit(ctx context.Context, want digest.Digest) error {
 	if u.s.has(want) {
 		if err := u.s.take(ctx, u.repo, want); err != nil {
 			return err
 		}
+		if _, err := u.s.Stat(ctx, want); !errors.Is(err, oci.ErrNotFound) {
+			return err
+		}
 	}
-	err := u.w.Commit(ctx, u.off, want)
+	if err := u.place(want); err != nil {
+		return err
+	}
+	err := u.s.leased(ctx, u.repo, func(ctx context.Context, c *client.Client) error {
+		ref, cs := uploadPrefix+u.id, c.ContentStore()
+		w, err := cs.Writer(ctx, content.WithRef(ref), content.WithDescriptor(ocispec.Descriptor{Digest: want, Size: u.off}))
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		err = w.Commit(ctx, u.off, want)
+		if errdefs.IsFailedPrecondition(err) { // it didn't find the file, and began an empty one
+			return errors.Join(errCollected, cs.Abort(ctx, ref))
+		}
+		return err
+	})
 	if errdefs.IsAlreadyExists(err) {
 		return u.s.Hold(ctx, u.repo, want)
 	}
-	if err != nil {
-		return fmt.Errorf("commit upload %s: %w", u.id, native(err))
-	}
-	return nil
+	return err
 }
 
-func (u *upload) Close() error {
-	switch {
-	case u.f != nil:
-		return u.f.Close()
-	case u.w == nil: // opening it again failed
-		return nil
+// place gives the file its name among the blobs. What has the name, and is unknown to containerd, is what a crash left. When
+// it returns, both content and name are on the disk: on the file systems in use fsync brings the names of a file, too.
+func (u *upload) place(d digest.Digest) error {
+	path, own := u.s.path(d), u.f.Name()
+	if err := u.f.Chmod(0o444); err != nil {
+		return err
 	}
-	defer u.cancel()
-	return u.w.Close()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	err := os.Link(own, path)
+	if errors.Is(err, fs.ErrExist) {
+		// Another upload of the same may have put it there, and have told its client.
+		if err := u.f.Sync(); err != nil {
+			return err
+		}
+		if err := os.Link(own, own+newSuffix); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		err = os.Rename(own+newSuffix, path)
+	}
+	if err != nil {
+		return err
+	}
+	return u.f.Sync()
 }
