@@ -3,9 +3,13 @@ package ecs
 import (
 	"encoding/base64"
 	"sort"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
+
+// tokenMark begins every token, so that what isn't one is refused.
+const tokenMark = "after:"
 
 // paginate cuts an ascending list. The token is the last item of the page before, so that a
 // list that changes in between neither repeats nor skips what stayed.
@@ -27,18 +31,19 @@ func cut(sorted []string, token *string, maxResults *int32, most int, beyond fun
 	}
 	start := 0
 	if t := aws.ToString(token); t != "" {
-		after, err := base64.RawURLEncoding.DecodeString(t)
-		if err != nil {
+		b, err := base64.RawURLEncoding.DecodeString(t)
+		after, ours := strings.CutPrefix(string(b), tokenMark)
+		if err != nil || !ours {
 			return nil, nil, invalid("Invalid token.")
 		}
-		start = sort.Search(len(sorted), func(i int) bool { return beyond(sorted[i], string(after)) })
+		start = sort.Search(len(sorted), func(i int) bool { return beyond(sorted[i], after) })
 	}
 	page = sorted[start:min(start+n, len(sorted))]
 	if page == nil {
 		page = []string{}
 	}
 	if start+n < len(sorted) {
-		next = aws.String(base64.RawURLEncoding.EncodeToString([]byte(page[len(page)-1])))
+		next = aws.String(base64.RawURLEncoding.EncodeToString([]byte(tokenMark + page[len(page)-1])))
 	}
 	return page, next, nil
 }
