@@ -1,7 +1,8 @@
-// Package accesslog writes the access logs of load balancers to a directory as ALB writes them to S3:
+// Package accesslog writes the access logs and the connection logs of load balancers to a directory as ALB writes them to S3:
 //
 //	DIR/BUCKET/[PREFIX/]AWSLogs/ACCOUNT/elasticloadbalancing/REGION/2026/01/31/
 //	    ACCOUNT_elasticloadbalancing_REGION_app.NAME.ID_20260131T2340Z_10.0.0.7_1f2e3d4c.log.gz
+//	    conn_log.ACCOUNT_elasticloadbalancing_REGION_app.NAME.ID_20260131T2340Z_10.0.0.7_1f2e3d4c.log.gz
 //
 // Every file has five minutes, and is there when they are over. Until then its lines are in a file of the same name
 // under DIR/.open, where a next server finds them. Entries are asked for from the balancer, which keeps a bounded number
@@ -125,15 +126,20 @@ func (w *Writer) pull(ctx context.Context, from int64) (int64, error) {
 func (w *Writer) write(ctx context.Context, entries []lbconfig.LogEntry) error {
 	lines := map[string]*strings.Builder{}
 	err := w.o.DB.View(ctx, func(tx *store.ReadTx) error {
-		known := map[string]*destination{}
+		type log struct {
+			balancer   string
+			connection bool
+		}
+		known := map[log]*destination{}
 		for _, e := range entries {
-			d, ok := known[e.Balancer]
+			of := log{e.Balancer, e.Connection}
+			d, ok := known[of]
 			if !ok {
 				var err error
-				if d, err = destinationOf(tx, e.Balancer); err != nil {
+				if d, err = destinationOf(tx, e.Balancer, e.Connection); err != nil {
 					return err
 				}
-				known[e.Balancer] = d
+				known[of] = d
 			}
 			if d == nil {
 				continue // switched off, or gone
@@ -154,28 +160,35 @@ func (w *Writer) write(ctx context.Context, entries []lbconfig.LogEntry) error {
 	return err
 }
 
-// destination is where a balancer's log goes.
+// destination is where one of a balancer's logs goes.
 type destination struct {
-	scope                    arn.Scope
-	bucket, prefix, name, ip string
+	scope                          arn.Scope
+	bucket, prefix, kind, name, ip string
 }
 
-// destinationOf is nil for a balancer that is gone, or does not log.
-func destinationOf(tx store.Reader, balancer string) (*destination, error) {
+// destinationOf is nil for a balancer that is gone, or does not log that.
+func destinationOf(tx store.Reader, balancer string, connection bool) (*destination, error) {
 	a, err := arn.Parse(balancer)
 	if err != nil {
 		return nil, nil
 	}
 	sc := arn.Scope{Account: a.Account, Region: a.Region}
 	o, err := state.LoadBalancers.Get(tx, state.ELBKey(sc, "loadbalancer", balancer))
-	if errors.Is(err, store.ErrNotFound) || err == nil && !o.Val.AccessLogs.Enabled {
+	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	b := o.Val
-	d := &destination{scope: sc, bucket: b.AccessLogs.Bucket, prefix: b.AccessLogs.Prefix, name: "app." + b.Name + "." + b.ID, ip: "0.0.0.0"}
+	b, kind := o.Val, ""
+	to := b.AccessLogs
+	if connection {
+		to, kind = b.ConnectionLogs, "conn_log."
+	}
+	if !to.Enabled {
+		return nil, nil
+	}
+	d := &destination{scope: sc, bucket: to.Bucket, prefix: to.Prefix, kind: kind, name: "app." + b.Name + "." + b.ID, ip: "0.0.0.0"}
 	if len(b.ENIs) > 0 {
 		if e, err := state.NetworkInterfaces.Get(tx, sc.Key(b.ENIs[0])); err == nil {
 			d.ip = e.Val.Address
@@ -185,10 +198,10 @@ func destinationOf(tx store.Reader, balancer string) (*destination, error) {
 }
 
 // file is the path, below the directory, of the file with what happened then, without .gz.
-// Source: ALB user guide, access log files.
+// Source: ALB user guide, access log files, connection log files.
 func (d *destination) file(t time.Time) string {
 	end := t.UTC().Truncate(window).Add(window)
-	stem := fmt.Sprintf("%s_elasticloadbalancing_%s_%s_%s_%s", d.scope.Account, d.scope.Region, d.name, end.Format(endTime), d.ip)
+	stem := fmt.Sprintf("%s%s_elasticloadbalancing_%s_%s_%s_%s", d.kind, d.scope.Account, d.scope.Region, d.name, end.Format(endTime), d.ip)
 	h := fnv.New32a() // in the place of a random string: the same file again after a crash
 	h.Write([]byte(stem))
 	return filepath.Join(d.bucket, d.prefix, "AWSLogs", d.scope.Account, "elasticloadbalancing", d.scope.Region,

@@ -33,7 +33,8 @@ func (b balancer) AccessLog(ctx context.Context, from int64) (lbconfig.LogBatch,
 
 var (
 	scope = arn.Scope{Account: "000000000000", Region: "us-east-1"}
-	web   = state.LoadBalancer{Scope: scope, Name: "web", ID: "0123456789abcdef", AccessLogs: state.LogFiles{Enabled: true, Bucket: "logs", Prefix: "a/b"}}
+	web   = state.LoadBalancer{Scope: scope, Name: "web", ID: "0123456789abcdef", AccessLogs: state.LogFiles{Enabled: true, Bucket: "logs", Prefix: "a/b"},
+		ConnectionLogs: state.LogFiles{Enabled: true, Bucket: "connections"}}
 	quiet = state.LoadBalancer{Scope: scope, Name: "quiet", ID: "0123456789abcdef"}
 )
 
@@ -100,13 +101,15 @@ func TestWriter_FilesOfFiveMinutes(t *testing.T) {
 		{Balancer: quiet.ARN(), Time: at("2026-01-31T23:55:00Z"), Line: "not logged"},
 		{Balancer: web.ARN() + "0", Time: at("2026-01-31T23:55:00Z"), Line: "gone"},
 		{Balancer: web.ARN(), Time: at("2026-01-31T23:59:59Z"), Line: "three"},
+		{Balancer: web.ARN(), Time: at("2026-01-31T23:54:59Z"), Line: "connected", Connection: true},
+		{Balancer: quiet.ARN(), Time: at("2026-01-31T23:54:59Z"), Line: "not logged", Connection: true},
 	}}})
 	next, err := w.pull(t.Context(), 0)
-	if err != nil || next != 5 {
-		t.Fatalf("next %d, %v, want 5", next, err)
+	if err != nil || next != 7 {
+		t.Fatalf("next %d, %v, want 7", next, err)
 	}
-	if got := New(w.o).position(); got != 5 {
-		t.Errorf("the next server begins at %d, want 5", got)
+	if got := New(w.o).position(); got != 7 {
+		t.Errorf("the next server begins at %d, want 7", got)
 	}
 	if err := finish(w.o.Dir, at("2026-01-31T23:59:59Z"), 1<<20); err != nil {
 		t.Fatal(err)
@@ -114,23 +117,25 @@ func TestWriter_FilesOfFiveMinutes(t *testing.T) {
 	const stem = "000000000000_elasticloadbalancing_us-east-1_app.web.0123456789abcdef_"
 	const first = "logs/a/b/AWSLogs/000000000000/elasticloadbalancing/us-east-1/2026/01/31/" + stem + "20260131T2355Z_0.0.0.0_"
 	const second = "logs/a/b/AWSLogs/000000000000/elasticloadbalancing/us-east-1/2026/02/01/" + stem + "20260201T0000Z_0.0.0.0_"
+	const connections = "connections/AWSLogs/000000000000/elasticloadbalancing/us-east-1/2026/01/31/conn_log." + stem + "20260131T2355Z_0.0.0.0_"
 	got := map[string]string{}
 	for path, text := range files(t, w.o.Dir) {
-		for _, stem := range []string{first, second} {
+		for _, stem := range []string{first, second, connections} {
 			if i := strings.Index(path, stem); i >= 0 { // but for the random part
 				path = path[:i] + stem + path[i+len(stem)+8:]
 			}
 		}
 		got[path] = text
 	}
-	want := map[string]string{first + ".log.gz": "one\n", ".open/" + second + ".log": "two\nthree\n", ".open/position": "5"}
+	want := map[string]string{first + ".log.gz": "one\n", ".open/" + second + ".log": "two\nthree\n", ".open/position": "7",
+		connections + ".log.gz": "connected\n"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	if err := finish(w.o.Dir, at("2026-02-01T00:00:00Z"), 1<<20); err != nil {
 		t.Fatal(err)
 	}
-	if got := files(t, w.o.Dir); len(got) != 3 {
+	if got := files(t, w.o.Dir); len(got) != 4 {
 		t.Errorf("files %v, want both finished", got)
 	}
 }

@@ -179,6 +179,10 @@ func TestLoadBalancerAttributes(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantError(t, "bucket taken away", set("access_logs.s3.bucket", ""), "InvalidConfigurationRequest", "")
+	wantError(t, "no bucket for connections", set("connection_logs.s3.enabled", "true"), "InvalidConfigurationRequest", "")
+	if err := set("connection_logs.s3.enabled", "true", "connection_logs.s3.bucket", "my-connections", "connection_logs.s3.prefix", "web"); err != nil {
+		t.Fatal(err)
+	}
 	wantError(t, "mode", set("routing.http.desync_mitigation_mode", "lenient"), "ValidationError", "")
 	wantError(t, "keep-alive", set("client_keep_alive.seconds", "59"), "ValidationError", "")
 	wantError(t, "unknown", set("x", "y"), "ValidationError", "")
@@ -190,7 +194,8 @@ func TestLoadBalancerAttributes(t *testing.T) {
 		got[*a.Key] = *a.Value
 	}
 	for k, v := range map[string]string{"idle_timeout.timeout_seconds": "120", "deletion_protection.enabled": "true", "routing.http.xff_header_processing.mode": "append",
-		"routing.http.preserve_host_header.enabled": "true", "routing.http.desync_mitigation_mode": "strictest", "client_keep_alive.seconds": "60", "access_logs.s3.bucket": "my-logs"} {
+		"routing.http.preserve_host_header.enabled": "true", "routing.http.desync_mitigation_mode": "strictest", "client_keep_alive.seconds": "60", "access_logs.s3.bucket": "my-logs",
+		"connection_logs.s3.bucket": "my-connections", "connection_logs.s3.enabled": "true"} {
 		if have, ok := got[k]; !ok || have != v {
 			t.Errorf("%s = %q, want %q", k, have, v)
 		}

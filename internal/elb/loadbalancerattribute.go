@@ -19,14 +19,15 @@ import (
 )
 
 const (
-	accessLogsKey   = "access_logs.s3.enabled"
-	accessBucketKey = "access_logs.s3.bucket"
-	accessPrefixKey = "access_logs.s3.prefix"
-	keepAliveKey    = "client_keep_alive.seconds"
-	idleTimeoutKey  = "idle_timeout.timeout_seconds"
-	protectionKey   = "deletion_protection.enabled"
-	denyIGWKey      = "ipv6.deny_all_igw_traffic"
-	http2Key        = "routing.http2.enabled"
+	accessLogsKey       = "access_logs.s3.enabled"
+	accessBucketKey     = "access_logs.s3.bucket"
+	connectionLogsKey   = "connection_logs.s3.enabled"
+	connectionBucketKey = "connection_logs.s3.bucket"
+	keepAliveKey        = "client_keep_alive.seconds"
+	idleTimeoutKey      = "idle_timeout.timeout_seconds"
+	protectionKey       = "deletion_protection.enabled"
+	denyIGWKey          = "ipv6.deny_all_igw_traffic"
+	http2Key            = "routing.http2.enabled"
 )
 
 // bucketName is what S3 accepts. Source: Amazon S3 user guide, bucket naming rules.
@@ -37,41 +38,22 @@ func logsFit(b state.LoadBalancer) *awswire.Error {
 	if b.AccessLogs.Enabled && b.AccessLogs.Bucket == "" {
 		return unfit("The attribute '%s' needs '%s'", accessLogsKey, accessBucketKey)
 	}
+	if b.ConnectionLogs.Enabled && b.ConnectionLogs.Bucket == "" {
+		return unfit("The attribute '%s' needs '%s'", connectionLogsKey, connectionBucketKey)
+	}
 	return nil
 }
 
 // balancerAttributes are those of application load balancers, with AWS's defaults.
 // Source: ALB user guide, load balancer attributes; ELBv2 API, LoadBalancerAttribute.
 var balancerAttributes = []attribute[state.LoadBalancer]{
-	{key: accessLogsKey, get: func(b state.LoadBalancer) string { return strconv.FormatBool(b.AccessLogs.Enabled) },
-		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
-			b.AccessLogs.Enabled, err = boolean(accessLogsKey, v)
-			return err
-		}},
-	{key: accessBucketKey, get: func(b state.LoadBalancer) string { return b.AccessLogs.Bucket },
-		set: func(b *state.LoadBalancer, v string) *awswire.Error {
-			if v != "" && !bucketName.MatchString(v) {
-				return invalid("The value of '%s' must be the name of a bucket, not '%s'", accessBucketKey, v)
-			}
-			b.AccessLogs.Bucket = v
-			return nil
-		}},
-	{key: accessPrefixKey, get: func(b state.LoadBalancer) string { return b.AccessLogs.Prefix },
-		set: func(b *state.LoadBalancer, v string) *awswire.Error {
-			if v != "" && !filepath.IsLocal(v) || strings.Contains(v, "AWSLogs") || len(v) > 512 {
-				return invalid("The value of '%s' must be a path without AWSLogs, not '%s'", accessPrefixKey, v)
-			}
-			b.AccessLogs.Prefix = v
-			return nil
-		}},
+	logsOn(accessLogsKey, accessLogs), logsBucket(accessBucketKey, accessLogs), logsPrefix("access_logs.s3.prefix", accessLogs),
 	{key: keepAliveKey, get: func(b state.LoadBalancer) string { return strconv.Itoa(cmp.Or(b.KeepAlive, 3600)) },
 		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
 			b.KeepAlive, err = between(keepAliveKey, v, 60, 604800)
 			return err
 		}},
-	{key: "connection_logs.s3.enabled", value: "false"},
-	{key: "connection_logs.s3.bucket"},
-	{key: "connection_logs.s3.prefix"},
+	logsOn(connectionLogsKey, connectionLogs), logsBucket(connectionBucketKey, connectionLogs), logsPrefix("connection_logs.s3.prefix", connectionLogs),
 	{key: protectionKey, get: func(b state.LoadBalancer) string { return strconv.FormatBool(b.DeletionProtection) },
 		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
 			b.DeletionProtection, err = boolean(protectionKey, v)
@@ -169,4 +151,37 @@ func balancerAttributeViews(b state.LoadBalancer) (out []types.LoadBalancerAttri
 		out = append(out, types.LoadBalancerAttribute{Key: aws.String(a.key), Value: aws.String(a.of(b))})
 	}
 	return out
+}
+
+func accessLogs(b *state.LoadBalancer) *state.LogFiles     { return &b.AccessLogs }
+func connectionLogs(b *state.LoadBalancer) *state.LogFiles { return &b.ConnectionLogs }
+
+func logsOn(key string, of func(*state.LoadBalancer) *state.LogFiles) attribute[state.LoadBalancer] {
+	return attribute[state.LoadBalancer]{key: key, get: func(b state.LoadBalancer) string { return strconv.FormatBool(of(&b).Enabled) },
+		set: func(b *state.LoadBalancer, v string) (err *awswire.Error) {
+			of(b).Enabled, err = boolean(key, v)
+			return err
+		}}
+}
+
+func logsBucket(key string, of func(*state.LoadBalancer) *state.LogFiles) attribute[state.LoadBalancer] {
+	return attribute[state.LoadBalancer]{key: key, get: func(b state.LoadBalancer) string { return of(&b).Bucket },
+		set: func(b *state.LoadBalancer, v string) *awswire.Error {
+			if v != "" && !bucketName.MatchString(v) {
+				return invalid("The value of '%s' must be the name of a bucket, not '%s'", key, v)
+			}
+			of(b).Bucket = v
+			return nil
+		}}
+}
+
+func logsPrefix(key string, of func(*state.LoadBalancer) *state.LogFiles) attribute[state.LoadBalancer] {
+	return attribute[state.LoadBalancer]{key: key, get: func(b state.LoadBalancer) string { return of(&b).Prefix },
+		set: func(b *state.LoadBalancer, v string) *awswire.Error {
+			if v != "" && !filepath.IsLocal(v) || strings.Contains(v, "AWSLogs") || len(v) > 512 {
+				return invalid("The value of '%s' must be a path without AWSLogs, not '%s'", key, v)
+			}
+			of(b).Prefix = v
+			return nil
+		}}
 }

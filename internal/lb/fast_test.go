@@ -17,6 +17,7 @@ func TestFastEngine(t *testing.T) {
 		{"Behaviour", TestBehaviour},
 		{"AccessLog_Lines", TestAccessLog_Lines},
 		{"AccessLog_OnlyWhereItIsOn", TestAccessLog_OnlyWhereItIsOn},
+		{"ConnectionLog_Lines", TestConnectionLog_Lines},
 		{"Algorithm_LeastOutstandingAvoidsTheBusy", TestAlgorithm_LeastOutstandingAvoidsTheBusy},
 		{"Drain_EndsWhenNothingIsInFlight", TestDrain_EndsWhenNothingIsInFlight},
 		{"Drain_DelayIsACeiling", TestDrain_DelayIsACeiling},

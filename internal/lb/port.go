@@ -21,6 +21,7 @@ type port struct {
 	conns *conns
 	tls   *terminator
 	entry func(portKey) *entry
+	log   *accessLog
 
 	// What the socket's filter admits, once filtered is set. Belongs to the worker's mutex.
 	filtered, all bool
@@ -34,7 +35,7 @@ type port struct {
 
 func newPort(ln net.Listener, key portKey, ns uint64, p *proxy) *port {
 	return &port{Listener: ln, key: key, ns: ns, conns: p.conns, tls: p.tls, held: &p.held, closed: make(chan struct{}),
-		entry: p.entryAt}
+		entry: p.entryAt, log: p.access}
 }
 
 // Accept waits for a client that is admitted. Those that speak TLS go another way: see terminator.
@@ -59,7 +60,9 @@ func (p *port) Accept() (net.Conn, error) {
 			go p.tls.take(c, p.key, tcp.AddrPort()) // ends in time, or with the connection
 			continue
 		}
-		return p.conns.add(c, p.key, tcp.AddrPort()), nil
+		cc := p.conns.add(c, p.key, tcp.AddrPort())
+		p.log.connected(cc, e, 0)
+		return cc, nil
 	}
 }
 

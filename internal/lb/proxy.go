@@ -38,7 +38,7 @@ type proxy struct {
 func newProxy(l *slog.Logger) *proxy {
 	p := &proxy{conns: newConns(), jar: randomJar(), access: newAccessLog(), log: l}
 	p.table.Store(&table{})
-	p.tls = newTerminator(p.conns, p.entryAt)
+	p.tls = newTerminator(p.conns, p.access, p.entryAt)
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:        p.rewrite,
 		Transport:      roundTripper{},

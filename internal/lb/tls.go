@@ -60,6 +60,7 @@ type terminator struct {
 	base   *tls.Config
 	entry  func(portKey) *entry
 	conns  *conns
+	log    *accessLog
 	http1  *handoff
 	http2  func(idle time.Duration) *handoff
 	within time.Duration
@@ -67,8 +68,8 @@ type terminator struct {
 
 // newTerminator makes one whose configurations come from the table in force, so that a new certificate or policy is for
 // the next handshake. All share one base, and so the keys of session tickets.
-func newTerminator(cs *conns, entryOf func(portKey) *entry) *terminator {
-	t := &terminator{entry: entryOf, conns: cs, http1: newHandoff(), within: handshakeTime}
+func newTerminator(cs *conns, log *accessLog, entryOf func(portKey) *entry) *terminator {
+	t := &terminator{entry: entryOf, conns: cs, log: log, http1: newHandoff(), within: handshakeTime}
 	t.base = &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		if e := t.entry(h.Conn.(*handshaking).key); e != nil && e.listener != nil && e.listener.tls != nil {
 			return e.listener.tls, nil
@@ -80,7 +81,7 @@ func newTerminator(cs *conns, entryOf func(portKey) *entry) *terminator {
 
 // take does the handshake with a new client.
 func (t *terminator) take(c net.Conn, key portKey, peer netip.AddrPort) {
-	h := &handshaking{Conn: c, key: key}
+	h, begun := &handshaking{Conn: c, key: key}, clock()
 	s := tls.Server(h, t.base)
 	cc := t.conns.add(c, key, peer) // so that it is counted, and closed in the end
 	ctx, cancel := context.WithTimeout(context.Background(), t.within)
@@ -91,12 +92,14 @@ func (t *terminator) take(c net.Conn, key portKey, peer netip.AddrPort) {
 			c.SetWriteDeadline(time.Now().Add(time.Second))
 			io.WriteString(c, plainReply())
 		}
+		t.log.refused(cc, t.entry(key))
 		cc.Close()
 		return
 	}
 	t.conns.remove(cc)
 	st := s.ConnectionState()
 	secured := t.conns.addSecured(s, key, peer, &session{st.Version, st.CipherSuite, st.ServerName, h.certificate, st.NegotiatedProtocol == "h2"})
+	t.log.connected(secured, t.entry(key), clock()-begun)
 	to := t.http1
 	if secured.session.http2 {
 		idle := lbconfig.DefaultIdleTimeout

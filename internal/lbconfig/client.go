@@ -71,11 +71,12 @@ func (c *Client) Trace(ctx context.Context, id string) ([]Request, error) {
 	return out, err
 }
 
-// LogEntry is one line of a balancer's access log.
+// LogEntry is one line of a balancer's access log, or of its connection log.
 type LogEntry struct {
-	Balancer string // ARN
-	Time     time.Time
-	Line     string // without its end; ALB's format
+	Balancer   string // ARN
+	Time       time.Time
+	Line       string // without its end; ALB's format
+	Connection bool   `json:",omitempty"`
 }
 
 // LogBatch is what was logged.

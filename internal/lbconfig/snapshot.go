@@ -78,9 +78,9 @@ type Balancer struct {
 	// KeepAlive is how long a client's connection is kept. 0 is an hour.
 	KeepAlive time.Duration `json:",omitempty"`
 	Routing   Routing       `json:",omitzero"`
-	// AccessLogs: its requests are logged.
-	AccessLogs bool `json:",omitempty"`
-	Listeners  []Listener
+	// AccessLogs: its requests are logged; ConnectionLogs: the connections of its clients are.
+	AccessLogs, ConnectionLogs bool `json:",omitempty"`
+	Listeners                  []Listener
 }
 
 // Life is KeepAlive or its default.

@@ -56,6 +56,7 @@ type LoadBalancer struct {
 	KeepAlive          int      `json:",omitempty"` // seconds that a client's connection is kept, 60 to 604800; 0: 3600
 	Routing            Routing  `json:",omitzero"`
 	AccessLogs         LogFiles `json:",omitzero"`
+	ConnectionLogs     LogFiles `json:",omitzero"`
 	DeletionProtection bool
 	NoHTTP2            bool `json:",omitempty"` // clients of HTTPS listeners aren't offered it
 	CreatedAt          time.Time

@@ -37,7 +37,7 @@ func snapshot(r records, o settings) lbconfig.Snapshot {
 		out := lbconfig.Balancer{
 			ARN: b.ARN(), Name: b.Name, DNSName: b.DNSName, Scheme: b.Scheme, Netns: o.netns(b.VPC), Names: names[i],
 			Ingress: ingress(b.guards), IdleTimeout: time.Duration(b.IdleTimeout) * time.Second,
-			KeepAlive: time.Duration(b.KeepAlive) * time.Second, Routing: lbconfig.Routing(b.Routing), AccessLogs: b.AccessLogs.Enabled,
+			KeepAlive: time.Duration(b.KeepAlive) * time.Second, Routing: lbconfig.Routing(b.Routing), AccessLogs: b.AccessLogs.Enabled, ConnectionLogs: b.ConnectionLogs.Enabled,
 		}
 		if len(out.Names) > 0 {
 			out.Front = o.front
