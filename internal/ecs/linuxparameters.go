@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -30,14 +31,14 @@ func notOnFargate(c types.ContainerDefinition) error {
 	if p == nil {
 		return nil
 	}
-	for name, set := range map[string]bool{"devices": len(p.Devices) > 0, "tmpfs": len(p.Tmpfs) > 0, "sharedMemorySize": p.SharedMemorySize != nil,
+	for name, set := range map[string]bool{"devices": len(p.Devices) > 0, "sharedMemorySize": p.SharedMemorySize != nil,
 		"maxSwap": p.MaxSwap != nil, "swappiness": p.Swappiness != nil} {
 		if set {
 			return client("Fargate doesn't support linuxParameters.%s: container '%s'.", name, *c.Name)
 		}
 	}
-	if p.Capabilities == nil {
-		return nil
+	if err := tmpfs(c); err != nil || p.Capabilities == nil {
+		return err
 	}
 	for _, a := range p.Capabilities.Add {
 		if a != "SYS_PTRACE" {
@@ -48,6 +49,42 @@ func notOnFargate(c types.ContainerDefinition) error {
 		if !slices.Contains(linuxCapabilities, d) {
 			return client("Invalid setting for container '%s'. '%s' is no capability that can be dropped.", *c.Name, d)
 		}
+	}
+	return nil
+}
+
+// tmpfsOptions are those of Docker that mean something to a tmpfs which is mounted for one container; those with a value are
+// given as "mode=1777". Source: API reference, Tmpfs.
+var tmpfsOptions = strings.Fields(`defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime diratime nodiratime
+	relatime norelatime strictatime nostrictatime private rprivate slave rslave mode= uid= gid= nr_inodes= nr_blocks= mpol=`)
+
+// tmpfs checks a container's file systems in memory, which Fargate has since January 2026.
+// Source: API reference, Tmpfs; "Amazon ECS now supports tmpfs mounts on AWS Fargate".
+func tmpfs(c types.ContainerDefinition) error {
+	paths := map[string]bool{}
+	for _, m := range c.MountPoints {
+		paths[path.Clean(aws.ToString(m.ContainerPath))] = true
+	}
+	for _, m := range c.LinuxParameters.Tmpfs {
+		at := aws.ToString(m.ContainerPath)
+		switch {
+		case !strings.HasPrefix(at, "/") || path.Clean(at) == "/" || strings.Contains(at+"/", "/../"):
+			return client("Invalid setting for container '%s'. The tmpfs containerPath '%s' is not an absolute path below '/'.", *c.Name, at)
+		case paths[path.Clean(at)]:
+			return client("Invalid setting for container '%s'. Something else is mounted at the tmpfs containerPath '%s'.", *c.Name, at)
+		case m.Size < 1:
+			return client("Invalid setting for container '%s'. The size of the tmpfs '%s' is at least 1 MiB.", *c.Name, at)
+		}
+		for _, o := range m.MountOptions {
+			name, value, given := strings.Cut(o, "=")
+			if given {
+				name += "="
+			}
+			if !slices.Contains(tmpfsOptions, name) || given && (value == "" || strings.Contains(value, ",")) {
+				return client("Invalid setting for container '%s'. '%s' is no mount option of a tmpfs.", *c.Name, o)
+			}
+		}
+		paths[path.Clean(at)] = true
 	}
 	return nil
 }
@@ -104,7 +141,7 @@ func members(c types.ContainerDefinition) error {
 		}
 	}
 	if c.LinuxParameters != nil {
-		return onlyMembers(where, *c.LinuxParameters, "Capabilities", "InitProcessEnabled")
+		return onlyMembers(where, *c.LinuxParameters, "Capabilities", "InitProcessEnabled", "Tmpfs")
 	}
 	return nil
 }

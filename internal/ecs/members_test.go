@@ -88,7 +88,7 @@ func operations(b *bench) map[string]operation {
 			under("ContainerDefinitions.DependsOn", "Condition ContainerName"), under("ContainerDefinitions.EnvironmentFiles", "Type Value"),
 			under("ContainerDefinitions.Ulimits", "Name SoftLimit HardLimit"), under("ContainerDefinitions.MountPoints", "SourceVolume ContainerPath ReadOnly"),
 			under("ContainerDefinitions.VolumesFrom", "SourceContainer ReadOnly"), under("ContainerDefinitions.SystemControls", "Namespace Value"),
-			under("ContainerDefinitions.LinuxParameters", "InitProcessEnabled"), under("ContainerDefinitions.LinuxParameters.Capabilities", "Add Drop"),
+			under("ContainerDefinitions.LinuxParameters", "InitProcessEnabled"), under("ContainerDefinitions.LinuxParameters.Capabilities", "Add Drop"), under("ContainerDefinitions.LinuxParameters.Tmpfs", "ContainerPath Size MountOptions"),
 			under("Volumes", "Name"), []string{"Volumes.Host"}, under("EphemeralStorage", "SizeInGiB"), []string{"PidMode"},
 			under("ContainerDefinitions.PortMappings", "ContainerPort HostPort Protocol Name AppProtocol"), under("ContainerDefinitions.Environment", "Name Value"), under("ContainerDefinitions.Secrets", "Name ValueFrom"),
 			under("ContainerDefinitions.LogConfiguration", "LogDriver Options"), under("RuntimePlatform", "CpuArchitecture OperatingSystemFamily"), under("Tags", "Key Value"))...),

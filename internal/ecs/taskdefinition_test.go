@@ -59,7 +59,7 @@ func TestRegister_TakesWhatDescribeShows(t *testing.T) {
 		c := &in.ContainerDefinitions[0]
 		c.MountPoints = []types.MountPoint{{SourceVolume: aws.String("data"), ContainerPath: aws.String("/data"), ReadOnly: aws.Bool(true)}}
 		c.Ulimits = []types.Ulimit{{Name: types.UlimitNameNofile, SoftLimit: 10, HardLimit: 20}, {Name: types.UlimitNameCore, SoftLimit: -1, HardLimit: -1}}
-		c.LinuxParameters = &types.LinuxParameters{InitProcessEnabled: aws.Bool(true), Capabilities: &types.KernelCapabilities{Add: []string{"SYS_PTRACE"}, Drop: []string{"NET_RAW"}}}
+		c.LinuxParameters = &types.LinuxParameters{InitProcessEnabled: aws.Bool(true), Tmpfs: []types.Tmpfs{{ContainerPath: aws.String("/tmp"), Size: 16, MountOptions: []string{"mode=1777", "exec"}}}, Capabilities: &types.KernelCapabilities{Add: []string{"SYS_PTRACE"}, Drop: []string{"NET_RAW"}}}
 		c.SystemControls = []types.SystemControl{{Namespace: aws.String("net.core.somaxconn"), Value: aws.String("1000")}}
 		c.DockerLabels, c.MemoryReservation = map[string]string{"team": "web"}, aws.Int32(64)
 		in.ContainerDefinitions = append(in.ContainerDefinitions, types.ContainerDefinition{Name: aws.String("side"), Image: aws.String("b"), Essential: aws.Bool(false),
@@ -119,6 +119,11 @@ func TestRegister_Refuses(t *testing.T) {
 			c.LogConfiguration = &types.LogConfiguration{LogDriver: types.LogDriverAwslogs, Options: options}
 		})
 	}
+	tmp := func(path string, size int32, options ...string) func(*in) {
+		return first(func(c *types.ContainerDefinition) {
+			c.LinuxParameters = &types.LinuxParameters{Tmpfs: []types.Tmpfs{{ContainerPath: &path, Size: size, MountOptions: options}}}
+		})
+	}
 	for name, tc := range map[string]struct {
 		change func(*in)
 		want   string
@@ -170,9 +175,20 @@ func TestRegister_Refuses(t *testing.T) {
 		"capability": {first(func(c *types.ContainerDefinition) {
 			c.LinuxParameters = &types.LinuxParameters{Capabilities: &types.KernelCapabilities{Add: []string{"SYS_ADMIN"}}}
 		}), "Fargate supports adding the capability SYS_PTRACE alone, not 'SYS_ADMIN': container 'app'."},
-		"tmpfs": {first(func(c *types.ContainerDefinition) {
-			c.LinuxParameters = &types.LinuxParameters{Tmpfs: []types.Tmpfs{{ContainerPath: aws.String("/t"), Size: 1}}}
-		}), "Fargate doesn't support linuxParameters.tmpfs: container 'app'."},
+		"tmpfs at /":                  {tmp("/", 1), "Invalid setting for container 'app'. The tmpfs containerPath '/' is not an absolute path below '/'."},
+		"tmpfs at no absolute path":   {tmp("t", 1), "Invalid setting for container 'app'. The tmpfs containerPath 't' is not an absolute path below '/'."},
+		"tmpfs of no size":            {tmp("/t", 0), "Invalid setting for container 'app'. The size of the tmpfs '/t' is at least 1 MiB."},
+		"tmpfs that is no tmpfs":      {tmp("/t", 1, "bind"), "Invalid setting for container 'app'. 'bind' is no mount option of a tmpfs."},
+		"tmpfs with options in one":   {tmp("/t", 1, "uid=1,size=9g"), "Invalid setting for container 'app'. 'uid=1,size=9g' is no mount option of a tmpfs."},
+		"tmpfs with another size":     {tmp("/t", 1, "size=9g"), "Invalid setting for container 'app'. 'size=9g' is no mount option of a tmpfs."},
+		"tmpfs with an option's name": {tmp("/t", 1, "mode"), "Invalid setting for container 'app'. 'mode' is no mount option of a tmpfs."},
+		"tmpfs twice": {first(func(c *types.ContainerDefinition) {
+			one := types.Tmpfs{ContainerPath: aws.String("/t"), Size: 1}
+			c.LinuxParameters = &types.LinuxParameters{Tmpfs: []types.Tmpfs{one, one}}
+		}), "Invalid setting for container 'app'. Something else is mounted at the tmpfs containerPath '/t'."},
+		"shared memory": {first(func(c *types.ContainerDefinition) {
+			c.LinuxParameters = &types.LinuxParameters{SharedMemorySize: aws.Int32(64)}
+		}), "Fargate doesn't support linuxParameters.sharedMemorySize: container 'app'."},
 		"reservation": {first(func(c *types.ContainerDefinition) { c.Memory, c.MemoryReservation = aws.Int32(100), aws.Int32(100) }), "Invalid setting for container 'app'. 'memory' must be greater than 'memoryReservation'."},
 		"soft above hard": {first(func(c *types.ContainerDefinition) {
 			c.Ulimits = []types.Ulimit{{Name: types.UlimitNameCore, SoftLimit: -1, HardLimit: 5}}

@@ -45,6 +45,7 @@ type ContainerSpec struct {
 	ShmBytes          int64             // size of /dev/shm; 0 = 64 MiB (Docker's)
 	Sysctls           map[string]string // of the network namespace: net.*
 	Mounts            []Mount
+	Tmpfs             []Tmpfs
 
 	CapAdd, CapDrop []string // "SYS_PTRACE" or "CAP_SYS_PTRACE", "ALL"; on top of Docker's default set
 	// NewPrivileges lets set-user-ID programs (sudo, ping) gain privileges; false = no_new_privs is set.
@@ -69,6 +70,13 @@ type Mount struct {
 	// As is whom the container's user is taken for on Source's file system: what it makes there is theirs, and what they own
 	// it owns. Others own nothing there, and nobody sees other owners. Nil: everybody is who they are.
 	As *User
+}
+
+// Tmpfs is a file system in memory, which counts as the container's. It is empty at every start.
+type Tmpfs struct {
+	Path    string   // in the container, absolute; made when missing
+	Bytes   int64    // its size at most
+	Options []string // of mount, on top of rw, noexec, nosuid and nodev; the last one of a kind wins
 }
 
 // User is a user with a group, by number.

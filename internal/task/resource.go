@@ -17,6 +17,9 @@ func resources(cs *runtime.ContainerSpec, d ecstypes.ContainerDefinition) {
 	}
 	if p := d.LinuxParameters; p != nil {
 		cs.InitProcess = aws.ToBool(p.InitProcessEnabled)
+		for _, m := range p.Tmpfs {
+			cs.Tmpfs = append(cs.Tmpfs, runtime.Tmpfs{Path: aws.ToString(m.ContainerPath), Bytes: int64(m.Size) << 20, Options: m.MountOptions})
+		}
 		if p.Capabilities != nil {
 			cs.CapAdd, cs.CapDrop = p.Capabilities.Add, p.Capabilities.Drop
 		}

@@ -19,12 +19,14 @@ func TestResources(t *testing.T) {
 		MemoryReservation: aws.Int32(64),
 		Ulimits:           []ecstypes.Ulimit{{Name: "nofile", SoftLimit: 10, HardLimit: 20}, {Name: "core", SoftLimit: -1, HardLimit: -1}},
 		LinuxParameters: &ecstypes.LinuxParameters{InitProcessEnabled: aws.Bool(true),
+			Tmpfs:        []ecstypes.Tmpfs{{ContainerPath: aws.String("/t"), Size: 3, MountOptions: []string{"exec"}}},
 			Capabilities: &ecstypes.KernelCapabilities{Add: []string{"SYS_PTRACE"}, Drop: []string{"NET_RAW"}}},
 		SystemControls: []ecstypes.SystemControl{{Namespace: aws.String("net.core.somaxconn"), Value: aws.String("1000")}},
 	})
 	want := runtime.ContainerSpec{
 		MemoryReservation: 64 << 20,
 		Ulimits:           []runtime.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}, {Name: "core", Soft: math.MaxUint64, Hard: math.MaxUint64}},
+		Tmpfs:             []runtime.Tmpfs{{Path: "/t", Bytes: 3 << 20, Options: []string{"exec"}}},
 		InitProcess:       true, CapAdd: []string{"SYS_PTRACE"}, CapDrop: []string{"NET_RAW"},
 		Sysctls: map[string]string{"net.core.somaxconn": "1000"},
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lotse-project/lotse/internal/runtime"
 )
 
@@ -372,6 +374,46 @@ func TestEngine_UnrunnableIsToldApart(t *testing.T) {
 				t.Errorf("Create() = %v, want ErrUnrunnable with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// A tmpfs has its size and its options, is writable where the root isn't, and a volume below it is seen.
+func TestContainer_Tmpfs(t *testing.T) {
+	l := newLab(t)
+	spec := l.Spec(t, []string{"serve"})
+	spec.Volumes = []string{"data"}
+	c := &spec.Containers[0]
+	c.ReadonlyRoot = true
+	c.Tmpfs = []runtime.Tmpfs{{Path: "/scratch", Bytes: 2 << 20, Options: []string{"mode=1777", "uid=7"}}, {Path: "/run", Bytes: 1 << 20, Options: []string{"exec", "ro"}}}
+	c.Mounts = []runtime.Mount{{Volume: "data", Path: "/scratch/data"}}
+	pid := l.launch(t, spec)
+	root := fmt.Sprintf("/proc/%d/root/", pid)
+	var st unix.Stat_t
+	if err := unix.Stat(root+"scratch", &st); err != nil || st.Mode&0o7777 != 0o1777 || st.Uid != 7 {
+		t.Errorf("/scratch: mode %o, user %d, %v", st.Mode, st.Uid, err)
+	}
+	if err := os.WriteFile(root+"scratch/fits", make([]byte, 1<<20), 0o644); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(root+"scratch/large", make([]byte, 2<<20), 0o644); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("beyond its size: %v, want %v", err, unix.ENOSPC)
+	}
+	if err := os.WriteFile(root+"scratch/data/f", make([]byte, 3<<20), 0o644); err != nil {
+		t.Errorf("the volume below it: %v", err)
+	}
+	for _, dir := range []string{"", "run/"} {
+		if err := os.WriteFile(root+dir+"f", nil, 0o644); !errors.Is(err, unix.EROFS) {
+			t.Errorf("in /%s: %v, want %v", dir, err, unix.EROFS)
+		}
+	}
+	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"/scratch": "rw,nosuid,nodev,noexec", "/run": "ro,nosuid,nodev"} {
+		if !strings.Contains(string(table), " "+path+" "+want+",") && !strings.Contains(string(table), " "+path+" "+want+" ") {
+			t.Errorf("%s is not mounted %s:\n%s", path, want, table)
+		}
 	}
 }
 

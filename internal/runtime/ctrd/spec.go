@@ -39,7 +39,7 @@ func (e *Engine) specOptions(t runtime.TaskSpec, c runtime.ContainerSpec, id str
 	if err != nil {
 		return nil, err
 	}
-	mounts := append(e.mounts(t.ID, c.ReadonlyRoot), e.volumeMounts(t.ID, c)...)
+	mounts := slices.Concat(e.mounts(t.ID, c.ReadonlyRoot), tmpfsMounts(c), e.volumeMounts(t.ID, c))
 	if c.InitProcess {
 		cmd.args = append([]string{initPath, "--"}, cmd.args...)
 		mounts = append(mounts, specs.Mount{
@@ -144,6 +144,15 @@ func (e *Engine) volumeMounts(taskID string, c runtime.ContainerSpec) (out []spe
 			mode = "ro"
 		}
 		out = append(out, specs.Mount{Destination: m.Path, Type: "bind", Source: source, Options: []string{"rbind", "rprivate", mode}})
+	}
+	return out
+}
+
+// tmpfsMounts begin with Docker's options.
+func tmpfsMounts(c runtime.ContainerSpec) (out []specs.Mount) {
+	for _, m := range c.Tmpfs {
+		options := append([]string{"rw", "noexec", "nosuid", "nodev"}, m.Options...)
+		out = append(out, specs.Mount{Destination: m.Path, Type: "tmpfs", Source: "tmpfs", Options: append(options, fmt.Sprintf("size=%d", m.Bytes))})
 	}
 	return out
 }
