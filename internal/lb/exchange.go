@@ -31,6 +31,7 @@ type exchange struct {
 	host, url string
 	cancel    func(cause error)
 	close     bool                        // the connection ends with the answer
+	bodiless  bool                        // the target's answer is a head alone
 	aborted   bool                        // by conn.abort; belongs to conn.mu, or to that of its streams
 	body      atomic.Pointer[requestBody] // nil without a body
 	control   *http.ResponseController    // with HTTP/2
@@ -197,6 +198,15 @@ func (a *answer) Write(p []byte) (int, error) {
 		a.x.touch()
 	}
 	return a.ResponseWriter.Write(p)
+}
+
+// FlushError keeps the head of an answer without a body until its end, so that both are one frame of HTTP/2: the status of
+// a gRPC call that failed is in a head that ends the stream, and clients take it for lost in any other.
+func (a *answer) FlushError() error {
+	if a.x.bodiless {
+		return nil
+	}
+	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
 // Unwrap is for http.ResponseController.
