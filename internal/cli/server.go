@@ -53,6 +53,7 @@ func (a *app) serverRun() *cobra.Command {
 	f.Var((*byteSize)(&o.Quotas.Repository), "repository-quota", "how large the images of a repository may be together; 0 for no limit")
 	f.Var((*byteSize)(&o.Quotas.Total), "registry-quota", "how large the images of all repositories may be together; 0 for no limit")
 	f.Var((*byteSize)(&o.BuildCache), "build-cache", "how much disk builds may keep for the next ones (default 20GiB)")
+	f.DurationVar(&o.History, "history", 30*24*time.Hour, "how long stopped tasks, deployments that are over, and the log of lotse history are kept")
 	f.DurationVar(&o.TokenTTL, "token-ttl", 12*time.Hour, "how long a registry login is valid")
 	return c
 }

@@ -40,7 +40,7 @@ func closed(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	o := Options{DataDir: dir, Listen: "127.0.0.1:0", Account: "000000000000", Region: "us-east-1", Egress: "none", Front: "127.0.0.1:0",
-		DefaultVPC: netip.MustParsePrefix("172.31.0.0/16"), TokenTTL: time.Hour, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+		DefaultVPC: netip.MustParsePrefix("172.31.0.0/16"), TokenTTL: time.Hour, History: time.Hour, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	l, err := listen("--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -72,9 +72,9 @@ func (s *server) controllers(ctx context.Context) error {
 		return err
 	}
 	tasks := task.New(task.Options{DB: s.db, Engine: s.engine, Apply: s.fabric.Apply, Netns: s.network.TaskNetns, Resolve: s.resolve,
-		Stream: s.stream, Secret: s.secret, Buckets: s.p.Buckets(), FileSystems: s.p.FileSystems(), PublicAddress: s.claimPublic, Endpoints: s.endpoints(), StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "task"),
+		Stream: s.stream, Secret: s.secret, Buckets: s.p.Buckets(), FileSystems: s.p.FileSystems(), PublicAddress: s.claimPublic, Endpoints: s.endpoints(), History: s.o.History, StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "task"),
 		Storage: func(used map[string]int64) error { return linklocal.WriteStorage(s.p.Storage(), used) }})
-	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: s.o.TaskMemory, ImageAt: s.ecr.TagDigest, StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "scheduler")})
+	schedule := scheduler.New(scheduler.Options{DB: s.db, Memory: s.o.TaskMemory, ImageAt: s.ecr.TagDigest, History: s.o.History, StrictTiming: s.o.StrictTiming, Fault: s.fault, Log: log.With("part", "scheduler")})
 	targets := target.New(target.Options{DB: s.db, Netns: s.network.VPCNetns, Client: s.balancer, Path: s.p.Snapshot(), Apply: s.fabric.Apply, StrictTiming: s.o.StrictTiming,
 		Front: s.front, Fault: s.fault, Log: log.With("part", "target")})
 

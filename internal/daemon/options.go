@@ -30,7 +30,8 @@ type Options struct {
 	BuildCache      int64        // bytes that builds keep for the next ones; 0: 20 GiB
 	RegistryHost    string       // in repository URIs; "": localhost and the port
 	TokenTTL        time.Duration
-	KeepFree        int64 // bytes of the disk that pushes and builds leave to others; 0: a twentieth of it, at most 1 GiB
+	History         time.Duration // how long stopped tasks, events, deployments and the action log are kept
+	KeepFree        int64         // bytes of the disk that pushes and builds leave to others; 0: a twentieth of it, at most 1 GiB
 	Quotas          ecr.Quotas
 	Log             *slog.Logger
 }
@@ -71,6 +72,9 @@ func (o *Options) complete() error {
 	}
 	if o.TokenTTL <= 0 {
 		return errors.New("--token-ttl: a login must be valid for some time")
+	}
+	if o.History < time.Hour {
+		return fmt.Errorf("--history %s: an hour at least, as on AWS", o.History)
 	}
 	host, _, err := net.SplitHostPort(o.Listen)
 	if err != nil {

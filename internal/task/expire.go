@@ -11,10 +11,6 @@ import (
 	"github.com/lotse-project/lotse/internal/store"
 )
 
-// keepStopped is how long a stopped task can be described. AWS shows it for an hour; who looks
-// for the cause of a crash at night wants more.
-const keepStopped = 14 * 24 * time.Hour
-
 // expireEvery is the time between two looks at what has been stopped for long.
 const expireEvery = time.Hour
 
@@ -43,7 +39,7 @@ func (c *Controller) expire(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if st.Val.LastStatus == "STOPPED" && tx.Now().Sub(st.Val.StoppedAt) > keepStopped {
+				if st.Val.LastStatus == "STOPPED" && tx.Now().Sub(st.Val.StoppedAt) > c.o.History {
 					old = append(old, st.Key)
 				}
 				if len(old) == batch {

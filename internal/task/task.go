@@ -52,6 +52,9 @@ type Options struct {
 	Endpoints []string
 	// Storage is told what each task has written, in bytes by its id, when that has changed. Nil: nobody is.
 	Storage func(used map[string]int64) error
+	// History is how long a stopped task can be described. AWS shows it for an hour; who looks for the cause of a crash at
+	// night wants more. 0: 30 days.
+	History time.Duration
 	// StrictTiming keeps to AWS's timing of health checks.
 	StrictTiming bool
 	// Fault is called before and after every step with its name ("task.create:before"), and within those that do several
@@ -84,6 +87,9 @@ func New(o Options) *Controller {
 	}
 	if o.Fault == nil {
 		o.Fault = func(string) {}
+	}
+	if o.History == 0 {
+		o.History = 30 * 24 * time.Hour
 	}
 	c := &Controller{o: o, keys: map[string]string{}, startWithin: startWithin, createWithin: createWithin}
 	c.loop = reconcile.NewLoop("task", c, reconcile.Options{Workers: 8, Log: o.Log})

@@ -388,7 +388,7 @@ func newGroup(t *testing.T, db *store.DB) string {
 	return g.ARN()
 }
 
-// A stopped task can be described for two weeks; then its records go. A running one stays.
+// A stopped task can be described as long as history is kept; then its records go. A running one stays.
 func TestExpire(t *testing.T) {
 	b := newBench(t)
 	b.until("RUNNING")
@@ -409,13 +409,14 @@ func TestExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	age(100 * keepStopped)
+	b.c.o.History = 3 * time.Hour
+	age(100 * b.c.o.History)
 	if b.status().LastStatus != "RUNNING" {
 		t.Fatal("a running task was forgotten")
 	}
 	b.stopTask("enough")
 	b.until("STOPPED")
-	age(keepStopped - time.Minute)
+	age(b.c.o.History - time.Minute)
 	if b.status().LastStatus != "STOPPED" {
 		t.Fatal("forgotten too early")
 	}
@@ -447,7 +448,7 @@ func TestExpire(t *testing.T) {
 	if !defined(false) {
 		t.Error("the definition of a task that can be described is gone")
 	}
-	age(keepStopped + time.Minute)
+	age(b.c.o.History + time.Minute)
 	if b.status().LastStatus != "" {
 		t.Error("it is still there")
 	}
