@@ -26,7 +26,7 @@ import (
 
 const (
 	// uploadStep is how much of an upload is hashed, written and read at once: little enough to stay in the processor's cache.
-	uploadStep = 256 << 10
+	uploadStep = 64 << 10
 	// flushStep is how much is written before the disk is told to begin: the commit waits for all of it.
 	flushStep = 4 << 20
 	// commitWithin is how long a commit waits for containerd to come back.
@@ -147,25 +147,13 @@ func (u *upload) write(p []byte) (n int, err error) {
 	return n, u.err
 }
 
-// ReadFrom hashes one part while it writes it and reads the next. What came before an error of r counts.
+// ReadFrom reads, hashes and writes a part at a time. What came before an error of r counts.
 func (u *upload) ReadFrom(r io.Reader) (n int64, err error) {
-	var parts [2]*[]byte
-	for i := range parts {
-		parts[i] = steps.Get().(*[]byte)
-		defer steps.Put(parts[i])
-	}
-	var hashing sync.WaitGroup
-	defer hashing.Wait()
-	for i := 0; ; i = 1 - i {
-		k, rerr := fill(r, *parts[i])
-		hashing.Wait()
-		var w int
-		if part := (*parts[i])[:k]; k == uploadStep {
-			hashing.Go(func() { u.hash.Write(part) })
-			w, err = u.write(part)
-		} else {
-			w, err = u.Write(part)
-		}
+	part := steps.Get().(*[]byte)
+	defer steps.Put(part)
+	for {
+		k, rerr := fill(r, *part)
+		w, err := u.Write((*part)[:k])
 		n += int64(w)
 		if err != nil {
 			return n, err
