@@ -39,6 +39,10 @@ func BenchmarkRegistry(b *testing.B) {
 		b.Fatal(err)
 	}
 	registries := []benchRegistry{newBenchLotse(b), newBenchDistribution(b)}
+	for _, r := range registries {
+		forgetPeak(r)
+		fmt.Printf("| memory before the first push | %s | %.0f MB |\n", r.name(), float64(peak(r))/1e6)
+	}
 	for _, load := range []registryLoad{
 		{"10 MB", 1, 10_000_000, 1, 20, 3}, {"10 MB", 1, 10_000_000, 8, 5, 3},
 		{fmt.Sprintf("%d MB", large), 1, len(noise), 1, 1, 3}, {fmt.Sprintf("%d MB", large), 1, len(noise), 8, 1, 1},
@@ -111,9 +115,7 @@ func (l registryLoad) run(b *testing.B, r benchRegistry, noise []byte, repo stri
 	making.Wait()
 	syscall.Sync()
 	do := func(one func(benchImage) (int64, int, error)) registryRun {
-		for _, p := range r.pids() {
-			_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p), []byte("5"), 0) // its peak is what it has now
-		}
+		forgetPeak(r)
 		before, began := cpuOf(r.pids()), time.Now()
 		var all sync.WaitGroup
 		var mu sync.Mutex
@@ -133,9 +135,7 @@ func (l registryLoad) run(b *testing.B, r benchRegistry, noise []byte, repo stri
 		}
 		all.Wait()
 		out.took, out.cpu = time.Since(began), cpuOf(r.pids())-before
-		for _, p := range r.pids() {
-			out.peak += peakOf(p)
-		}
+		out.peak = peak(r)
 		return out
 	}
 	push = do(func(i benchImage) (int64, int, error) { return i.push(b.Context(), r, repo) })
@@ -158,6 +158,20 @@ func cpuOf(pids []int) (sum time.Duration) {
 			n, _ := strconv.Atoi(ticks)
 			sum += time.Duration(n) * 10 * time.Millisecond
 		}
+	}
+	return sum
+}
+
+// forgetPeak makes what a registry's processes have now their peak.
+func forgetPeak(r benchRegistry) {
+	for _, p := range r.pids() {
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p), []byte("5"), 0)
+	}
+}
+
+func peak(r benchRegistry) (sum int64) {
+	for _, p := range r.pids() {
+		sum += peakOf(p)
 	}
 	return sum
 }
