@@ -45,14 +45,15 @@ func BenchmarkRegistry(b *testing.B) {
 	}
 	for _, load := range []registryLoad{
 		{"10 MB", 1, 10_000_000, 1, 20, 3}, {"10 MB", 1, 10_000_000, 8, 5, 3},
-		{fmt.Sprintf("%d MB", large), 1, len(noise), 1, 1, 3}, {fmt.Sprintf("%d MB", large), 1, len(noise), 8, 1, 1},
+		{fmt.Sprintf("%d MB", large), 1, len(noise), 1, 1, 3}, {fmt.Sprintf("%d MB", large), 1, len(noise), 8, 1, 3},
 		{"200 layers of 32 kB", 200, 32_000, 1, 1, 5}, {"200 layers of 32 kB", 200, 32_000, 8, 1, 3},
 	} {
 		b.Run(fmt.Sprintf("%s by %d", load.name, load.clients), func(b *testing.B) {
 			// In turn, so that both meet the same machine.
 			push, pull := map[string][]registryRun{}, map[string][]registryRun{}
 			for run := range load.runs {
-				for _, r := range registries {
+				for i := range registries {
+					r := registries[(run+i)%len(registries)]
 					p, q := load.run(b, r, noise, fmt.Sprintf("run%d", run))
 					push[r.name()], pull[r.name()] = append(push[r.name()], p), append(pull[r.name()], q)
 				}

@@ -330,17 +330,19 @@ func contentDir(s *server.Server) string {
 	return filepath.Join(s.Dir, "containerd", "root", "io.containerd.content.v1.content")
 }
 
-// stored lists the files of the content store: blobs, and uploads that have not ended.
+// stored lists the files of the content store, and of uploads that have not ended.
 func stored(t *testing.T, s *server.Server) (out []string) {
 	t.Helper()
-	err := filepath.WalkDir(contentDir(s), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			out = append(out, strings.TrimPrefix(path, contentDir(s)))
+	for _, dir := range []string{contentDir(s), filepath.Join(filepath.Dir(contentDir(s)), "lotse.uploads")} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				out = append(out, strings.TrimPrefix(path, filepath.Dir(dir)))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return out
 }

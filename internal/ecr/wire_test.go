@@ -102,6 +102,9 @@ func inputs() map[string]m {
 	}
 }
 
+// optional are members of inputs that may be left out.
+var optional = map[string]bool{"DescribeRepositories.repositoryNames": true, "StartLifecyclePolicyPreview.lifecyclePolicyText": true}
+
 // with is an input with some members changed; nil takes one out.
 func with(in, changes m) m {
 	out := maps.Clone(in)
@@ -137,6 +140,11 @@ func TestRefusals(t *testing.T) {
 	}
 	for op, body := range in {
 		refused(op, `{"repositoryName":`, "SerializationException", "")
+		for member := range body {
+			if !optional[op+"."+member] {
+				refused(op, with(body, m{member: nil}), "InvalidParameterException", "")
+			}
+		}
 		if _, ok := body["repositoryName"]; !ok {
 			continue
 		}

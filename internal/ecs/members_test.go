@@ -3,18 +3,16 @@ package ecs
 import (
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
-	"github.com/aws/smithy-go/middleware"
 
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/awswire/wiretest"
 )
 
 // An operation is called with an input in which everything is in order.
@@ -140,28 +138,7 @@ func TestMembers_ActedOnOrRefused(t *testing.T) {
 			if !ok {
 				t.Fatal("the operation is not in this test")
 			}
-			paths := memberPaths(reflect.TypeOf(o.input).Elem(), "", o.acts)
-			for _, known := range o.acts {
-				if !slices.Contains(paths, known) {
-					t.Errorf("the SDK has no member %s", known)
-				}
-			}
-			for _, path := range paths {
-				if slices.Contains(o.acts, path) {
-					continue
-				}
-				in := clone(reflect.ValueOf(o.input))
-				set(in.Elem(), strings.Split(path, "."))
-				if err := o.call(b.ctx, in.Interface()); err == nil {
-					t.Errorf("%s is accepted, and nobody acts on it", path)
-				} else if member := lowerFirst(path[strings.LastIndexByte(path, '.')+1:]); !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(member)) && !refusedByName[path] {
-					t.Errorf("%s is refused without being named: %v", path, err)
-				}
-			}
-			// The input as it stands is in order: what was refused was refused for the member's sake.
-			if err := o.call(b.ctx, o.input); err != nil {
-				t.Errorf("the input without them: %v", err)
-			}
+			wiretest.Members(t, o.input, o.acts, refusedByName, func(in any) error { return o.call(b.ctx, in) })
 		})
 	}
 }
@@ -171,119 +148,3 @@ var refusedByName = map[string]bool{
 	"ContainerDefinitions.DisableNetworking": true, // "Disable Networking is not supported …"
 	"LoadBalancers.LoadBalancerName":         true, // "Classic Load Balancers are not supported with Fargate"
 }
-
-// memberPaths lists the members of a structure; of structures it goes on into those that are acted on.
-func memberPaths(typ reflect.Type, prefix string, acts []string) []string {
-	var out []string
-	for i := range typ.NumField() {
-		f := typ.Field(i)
-		if !f.IsExported() || f.Type == reflect.TypeFor[middleware.Metadata]() {
-			continue
-		}
-		path := prefix + f.Name
-		out = append(out, path)
-		inner := f.Type
-		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
-			inner = inner.Elem()
-		}
-		if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[time.Time]() && slices.Contains(acts, path) {
-			out = append(out, memberPaths(inner, path+".", acts)...)
-		}
-	}
-	return out
-}
-
-// set gives the member at the path a value that asks for something; structures on the way that
-// are not there are made with what they need to be in order.
-func set(v reflect.Value, path []string) {
-	f := v.FieldByName(path[0])
-	if len(path) == 1 {
-		fill(f, 3)
-		return
-	}
-	switch f.Kind() {
-	case reflect.Pointer:
-		if f.IsNil() {
-			f.Set(reflect.New(f.Type().Elem()))
-		}
-		f = f.Elem()
-	case reflect.Slice:
-		if f.Len() == 0 {
-			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
-			if n := f.Index(0).FieldByName("Name"); n.IsValid() && n.Kind() == reflect.Pointer {
-				n.Set(reflect.ValueOf(aws.String("app")))
-			}
-		}
-		f = f.Index(0)
-	}
-	set(f, path[1:])
-}
-
-// fill makes a value that is not zero in any member.
-func fill(v reflect.Value, depth int) {
-	switch v.Kind() {
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		fill(v.Elem(), depth)
-	case reflect.Struct:
-		if depth == 0 || v.Type() == reflect.TypeFor[time.Time]() {
-			return
-		}
-		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
-				fill(v.Field(i), depth-1)
-			}
-		}
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		fill(v.Index(0), depth)
-	case reflect.Map:
-		v.Set(reflect.MakeMap(v.Type()))
-		key, val := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
-		fill(key, depth)
-		fill(val, depth)
-		v.SetMapIndex(key, val)
-	case reflect.String:
-		v.SetString("x")
-	case reflect.Bool:
-		v.SetBool(true)
-	case reflect.Int32, reflect.Int64, reflect.Int:
-		v.SetInt(1)
-	case reflect.Float64, reflect.Float32:
-		v.SetFloat(1)
-	}
-}
-
-// clone copies an input deeply enough that setting a member of it doesn't show in the original.
-func clone(v reflect.Value) reflect.Value {
-	switch v.Kind() {
-	case reflect.Pointer:
-		if v.IsNil() {
-			return v
-		}
-		p := reflect.New(v.Type().Elem())
-		p.Elem().Set(clone(v.Elem()))
-		return p
-	case reflect.Slice:
-		if v.IsNil() {
-			return v
-		}
-		s := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
-		for i := range v.Len() {
-			s.Index(i).Set(clone(v.Index(i)))
-		}
-		return s
-	case reflect.Struct:
-		c := reflect.New(v.Type()).Elem()
-		c.Set(v)
-		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
-				c.Field(i).Set(clone(v.Field(i)))
-			}
-		}
-		return c
-	}
-	return v
-}
-
-func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }

@@ -2,6 +2,7 @@ package ctrd
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -58,12 +60,22 @@ func (s *Blobs) Resume(_ context.Context, repo, id string) (oci.Upload, error) {
 
 // Abort removes the file last: it is what tells of the upload.
 func (s *Blobs) Abort(ctx context.Context, id string) error {
-	c, ctx, err := s.connect(ctx)
+	var named bool // among the blobs
+	if i, err := os.Stat(s.uploadPath(id)); err == nil {
+		st, ok := i.Sys().(*syscall.Stat_t)
+		named = ok && st.Nlink > 1
+	}
+	c, nctx, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
-	if err := c.ContentStore().Abort(ctx, uploadPrefix+id); err != nil && !errdefs.IsNotFound(err) {
+	if err := c.ContentStore().Abort(nctx, uploadPrefix+id); err != nil && !errdefs.IsNotFound(err) {
 		return err
+	}
+	if named {
+		if err := s.sweep(ctx); err != nil {
+			return err
+		}
 	}
 	return s.removeUpload(id)
 }
@@ -124,6 +136,23 @@ func (s *Blobs) removeUpload(id string) error {
 		return fmt.Errorf("%w: %w", oci.ErrNotFound, err)
 	}
 	return err
+}
+
+// sweep has containerd remove files of which it doesn't know. It looks for such when content was deleted.
+func (s *Blobs) sweep(ctx context.Context) error {
+	c, ctx, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	raw := []byte(rand.Text())
+	d := ocispec.Descriptor{Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	if err := write(ctx, c.ContentStore(), d, raw, nil); err != nil {
+		return err
+	}
+	if err := c.ContentStore().Delete(ctx, d.Digest); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	return collect(ctx, c)
 }
 
 func (u *upload) Offset() int64 { return u.off }
