@@ -189,7 +189,8 @@ func putDeployment(tx *store.WriteTx, svc *state.Service, d state.Deployment) er
 		d.Source = append(d.Source, old.RevisionID)
 	}
 	svc.Sequence++
-	d.Sequence, d.ID, d.ARNID, d.RevisionID = svc.Sequence, "ecs-svc/"+randomDigits(), randomWord(), randomDigits()
+	d.Sequence, d.ARNID, d.RevisionID = svc.Sequence, randomWord(), randomDigits()
+	d.ID = "ecs-svc/" + d.RevisionID
 	o := store.Object[state.Deployment]{Key: state.DeploymentKey(svc.Key(), svc.Sequence), Val: d}
 	return state.Deployments.Put(tx, &o)
 }

@@ -104,7 +104,8 @@ func agree(running, now map[string]string) bool {
 func (s *service) redeploy(tx *store.WriteTx, p state.Deployment) error {
 	svc, d := &s.svc.Val, p
 	svc.Sequence++
-	d.Sequence, d.ID, d.ARNID, d.RevisionID = svc.Sequence, "ecs-svc/"+newDigits(), newWord(), newDigits()
+	d.Sequence, d.ARNID, d.RevisionID = svc.Sequence, newWord(), newDigits()
+	d.ID = "ecs-svc/" + d.RevisionID
 	d.CreatedAt, d.RollbackOf, d.Source = s.now, "", nil
 	for _, old := range s.deployments {
 		d.Source = append(d.Source, old.RevisionID)

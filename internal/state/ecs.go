@@ -153,10 +153,12 @@ type ServiceLoadBalancer struct {
 // A Deployment is one wish of what a service should run. It never changes; the one with the
 // highest Sequence is PRIMARY.
 type Deployment struct {
-	Sequence          int
-	ID                string // ecs-svc/<19 digits>
-	ARNID             string // 21 characters, last part of the service deployment's ARN
-	RevisionID        string // 19 digits, last part of the service revision's ARN
+	Sequence int
+	ID       string // ecs-svc/<19 digits>
+	ARNID    string // 21 characters, last part of the service deployment's ARN
+	// RevisionID is the last part of the service revision's ARN: the 19 digits of ID (by them Terraform finds the service
+	// deployment of deployments[].id), but for a rollback, which has the revision that served.
+	RevisionID        string
 	TaskDefinitionARN string
 	LaunchType        string         // "" with a strategy
 	Strategy          []StrategyItem // capacity providers; empty with a launch type

@@ -69,7 +69,7 @@ def terraform_task_definition():
 
 
 def service(definition):
-    """aws_ecs_service, and ecspresso's create, deploy, scale, status and delete."""
+    """A service from create to delete."""
     s = ecs.create_service(
         cluster="default", serviceName="svc", clientToken="once", desiredCount=0, enableECSManagedTags=False, launchType="FARGATE", platformVersion="LATEST",
         taskDefinition=definition, schedulingStrategy="REPLICA", deploymentController={"type": "ECS"}, networkConfiguration=network,
@@ -87,6 +87,87 @@ def service(definition):
     refused("ClusterContainsServicesException", "", ecs.delete_cluster, cluster="default")
     assert ecs.describe_services(cluster="default", services=["none"])["failures"][0]["reason"] == "MISSING"
     ecs.delete_service(cluster="default", service="svc", force=True)
+
+
+def terraform_service(definition):
+    """aws_ecs_service with wait_for_steady_state and sigint_rollback: create, read, update, tags, destroy."""
+    def deployment_of(before):  # the provider finds it by the digits of the PRIMARY deployment's id
+        s = ecs.describe_services(cluster="tfc", services=[arn])["services"][0]
+        primary = [d for d in s["deployments"] if d["status"] == "PRIMARY"][0]
+        assert s["deploymentController"]["type"] == "ECS" and primary["createdAt"] > before, s
+        digits = primary["id"].split("/")[1]
+        found = [d for d in ecs.list_service_deployments(cluster="tfc", service="web", createdAt={"after": before})["serviceDeployments"]
+                 if digits in d["targetServiceRevisionArn"]]
+        assert len(found) == 1, (primary, found)
+        return found[0]["serviceDeploymentArn"]
+
+    def status(deployment):
+        return ecs.describe_service_deployments(serviceDeploymentArns=[deployment])["serviceDeployments"][0]["status"]
+
+    refused("ClusterNotFoundException", "", ecs.create_service, cluster="tfc", serviceName="web", taskDefinition=definition, desiredCount=1, launchType="FARGATE", networkConfiguration=network)
+    ecs.create_cluster(clusterName="tfc")
+    ecs.put_cluster_capacity_providers(cluster="tfc", capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=[])
+    begun = ecs.describe_services(cluster="default", services=["svc"])["services"][0]["createdAt"]
+    arn = ecs.create_service(
+        cluster="tfc", serviceName="web", clientToken="terraform-2026", desiredCount=1, enableECSManagedTags=True, launchType="FARGATE", taskDefinition=definition,
+        availabilityZoneRebalancing="ENABLED", schedulingStrategy="REPLICA", propagateTags="SERVICE", networkConfiguration=network, deploymentController={"type": "ECS"},
+        deploymentConfiguration={"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING", "deploymentCircuitBreaker": {"enable": True, "rollback": True}},
+        tags=[{"key": "a", "value": "1"}])["service"]["serviceArn"]
+    first = deployment_of(begun)
+    assert status(first) in ("PENDING", "IN_PROGRESS"), status(first)
+    s = ecs.describe_services(cluster="tfc", services=[arn], include=["TAGS"])["services"][0]  # read
+    assert s["tags"] == [{"key": "a", "value": "1"}] and s["propagateTags"] == "SERVICE" and s["enableECSManagedTags"] and not s["enableExecuteCommand"], s
+    assert s["availabilityZoneRebalancing"] == "ENABLED" and s["deploymentConfiguration"]["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}, s
+    assert s["placementConstraints"] == [] and s["placementStrategy"] == [] and s["serviceRegistries"] == [] and s["loadBalancers"] == [], s
+    begun = s["createdAt"]
+    ecs.update_service(cluster="tfc", service=arn, forceNewDeployment=True, taskDefinition=definition, deploymentConfiguration={"deploymentCircuitBreaker": {"enable": False, "rollback": False}})
+    second = deployment_of(begun)
+    assert second != first
+    ecs.stop_service_deployment(serviceDeploymentArn=second, stopType="ROLLBACK")  # an interrupted apply
+    ecs.update_service(cluster="tfc", service=arn, forceNewDeployment=False, placementConstraints=[], placementStrategy=[], loadBalancers=[], serviceRegistries=[], volumeConfigurations=[])
+    ecs.update_service(cluster="tfc", service=arn, capacityProviderStrategy=[{"capacityProvider": "FARGATE_SPOT", "weight": 1}], forceNewDeployment=True)
+    ecs.untag_resource(resourceArn=arn, tagKeys=["a"])
+    ecs.tag_resource(resourceArn=arn, tags=[{"key": "b", "value": "2"}])
+    assert ecs.list_tags_for_resource(resourceArn=arn)["tags"] == [{"key": "b", "value": "2"}]
+    refused("InvalidParameterException", "scaled above 0", ecs.delete_service, cluster="tfc", service=arn, force=False)
+    ecs.update_service(cluster="tfc", service=arn, desiredCount=0)  # destroy drains first
+    ecs.delete_service(cluster="tfc", service=arn, force=False)
+    gone = ecs.describe_services(cluster="tfc", services=[arn])["services"]
+    assert gone == [] or gone[0]["status"] in ("DRAINING", "INACTIVE"), gone
+    missing = ecs.describe_services(cluster="tfc", services=["none"])
+    assert missing["failures"][0]["reason"] == "MISSING" and missing["services"] == [], missing
+
+
+def ecspresso(definition):
+    """ecspresso's init, verify, diff, deploy --wait-until=deployed, revisions, rollback, scale, refresh, tasks, run, wait, deregister, delete."""
+    svc = dict(cluster="default", service="esp")
+    ecs.create_service(cluster="default", serviceName="esp", taskDefinition=definition, desiredCount=0, launchType="FARGATE", networkConfiguration=network,
+                       deploymentConfiguration={"maximumPercent": 200, "minimumHealthyPercent": 100}, schedulingStrategy="REPLICA", enableECSManagedTags=True, tags=[])
+    look = ecs.describe_services(cluster="default", services=["esp"], include=["TAGS"])["services"][0]
+    td = ecs.describe_task_definition(taskDefinition=look["taskDefinition"], include=["TAGS"])
+    family = td["taskDefinition"]["family"]
+    two = ecs.register_task_definition(**{k: v for k, v in td["taskDefinition"].items() if k in (
+        "family", "networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn", "taskRoleArn", "containerDefinitions")})["taskDefinition"]["taskDefinitionArn"]
+    ecs.update_service(taskDefinition=two, desiredCount=0, forceNewDeployment=False, networkConfiguration=network, enableECSManagedTags=True, enableExecuteCommand=False,
+                       propagateTags="NONE", deploymentConfiguration={"maximumPercent": 200, "minimumHealthyPercent": 100}, **svc)
+    active = [d for st in ("PENDING", "IN_PROGRESS") for d in ecs.list_service_deployments(status=[st], **svc)["serviceDeployments"]]
+    active.sort(key=lambda d: d["createdAt"], reverse=True)
+    dp = ecs.describe_service_deployments(serviceDeploymentArns=[active[0]["serviceDeploymentArn"]])["serviceDeployments"][0]
+    assert {"pendingTaskCount", "runningTaskCount", "arn"} <= set(dp["targetServiceRevision"]) and len(dp["sourceServiceRevisions"]) == 1, dp
+    revisions = [a for p in ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, sort="DESC", status="ACTIVE") for a in p["taskDefinitionArns"]]
+    assert revisions[0] == two, revisions
+    ecs.update_service(taskDefinition=definition, forceNewDeployment=False, **svc)  # rollback
+    ecs.deregister_task_definition(taskDefinition=two)
+    for desired in ("RUNNING", "STOPPED"):
+        ecs.list_tasks(cluster="default", family=family, desiredStatus=desired)
+        ecs.list_tasks(cluster="default", serviceName="esp", desiredStatus=desired)
+    out = ecs.run_task(cluster="default", taskDefinition=definition, count=1, launchType="FARGATE", networkConfiguration=network, platformVersion="LATEST", enableECSManagedTags=True,
+                       enableExecuteCommand=False, propagateTags="TASK_DEFINITION", overrides={}, tags=[])
+    assert len(out["tasks"]) == 1, out
+    ecs.stop_task(cluster="default", task=out["tasks"][0]["taskArn"], reason="Request stop task by user action.")
+    ecs.update_service(desiredCount=1, **svc)  # scale
+    ecs.update_service(forceNewDeployment=True, **svc)  # refresh
+    ecs.delete_service(force=True, **svc)
 
 
 def tasks(definition):
@@ -145,5 +226,7 @@ definition = terraform_task_definition()
 bad_input(definition)
 assert ecs.list_tasks()["taskArns"] == [] and ecs.list_services()["serviceArns"] == []  # bad input changed nothing
 service(definition)
+terraform_service(definition)
+ecspresso(definition)
 tasks(definition)
 settings()
