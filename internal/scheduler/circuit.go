@@ -191,9 +191,9 @@ func (s *service) rollBack(tx *store.WriteTx, failed state.Deployment, reason st
 	}
 	s.deployments = append([]state.Deployment{d}, s.deployments...)
 	s.status.Deployments[d.ID] = state.DeploymentStatus{
-		RolloutState: "IN_PROGRESS", RolloutStateReason: fmt.Sprintf(reason, good.ID),
+		RolloutState: "IN_PROGRESS", RolloutStateReason: fmt.Sprintf(reason, d.ID),
 		StartedAt: s.now, UpdatedAt: s.now, Images: s.status.Deployments[good.ID].Images,
 	}
-	s.event(fmt.Sprintf("rolling back to deployment %s.", good.ID))
+	s.event(fmt.Sprintf("rolling back to deployment %s.", d.ID)) // as in published events: the id that completes then
 	return nil
 }

@@ -397,7 +397,7 @@ func TestCircuitBreaker_RollsBack(t *testing.T) {
 	if svc.Sequence != 3 || back.RollbackOf != two || back.TaskDefinitionARN != here.ARN("ecs", "task-definition/web:1") {
 		t.Fatalf("sequence %d, rollback %+v", svc.Sequence, back)
 	}
-	if st := b.status().Deployments[back.ID]; st.RolloutStateReason != "ECS deployment circuit breaker: rolling back to deploymentId "+one+"." || st.Images["app"] != "sha256:1" {
+	if st := b.status().Deployments[back.ID]; st.RolloutStateReason != "ECS deployment circuit breaker: rolling back to deploymentId "+back.ID+"." || st.Images["app"] != "sha256:1" {
 		t.Errorf("%+v", st)
 	}
 	b.settle()
@@ -407,7 +407,7 @@ func TestCircuitBreaker_RollsBack(t *testing.T) {
 	}
 	wantEvents(t, b, &seen,
 		"(service web) has started 2 tasks: (T) (T).", "(service web) has started 2 tasks: (T) (T).",
-		"(service web) (deployment ecs-svc/2) deployment failed: tasks failed to start.", "(service web) rolling back to deployment ecs-svc/1.",
+		"(service web) (deployment ecs-svc/2) deployment failed: tasks failed to start.", "(service web) rolling back to deployment R.",
 		"(service web) has started 2 tasks: (T) (T).", "(service web) registered 2 targets in (target-group G)",
 		"(service web) has stopped 2 running tasks: (T) (T).", "(service web) deregistered 1 targets in (target-group G)", "(service web, taskSet ecs-svc/1) has begun draining connections on 1 tasks.",
 		"(service web) deregistered 1 targets in (target-group G)", "(service web, taskSet ecs-svc/1) has begun draining connections on 1 tasks.",
