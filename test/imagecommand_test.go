@@ -75,29 +75,32 @@ func TestImageCommands(t *testing.T) {
 	if text := lotse(t, s, "image", "verify"); !strings.Contains(text, " 0 damaged") {
 		t.Errorf("verify of what is whole: %s", text)
 	}
-	var manifest struct{ Layers []struct{ Digest string } }
-	if err := json.Unmarshal([]byte(aws(t, s, "ecr", "batch-get-image", "--repository-name", "app", "--image-ids", "imageTag=latest", "--query", "images[0].imageManifest")), &manifest); err != nil {
-		t.Fatal(err)
-	}
-	layer := manifest.Layers[0].Digest
-	files, _ := filepath.Glob(filepath.Join(s.Dir, "containerd", "root", "*content*", "blobs", "sha256", strings.TrimPrefix(layer, "sha256:")))
-	if len(files) != 1 {
-		t.Fatalf("files of %s: %v", layer, files)
-	}
-	f, err := os.OpenFile(files[0], os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteAt([]byte("damage"), 100); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	if out, _, err := s.Run(t.Context(), "image", "verify"); err == nil || !strings.Contains(out, "damaged  "+layer) || !strings.Contains(out, "/app") {
-		t.Errorf("verify of damage: %v\n%s", err, out)
-	}
-	typed("skopeo")
-	if text := lotse(t, s, "image", "verify"); !strings.Contains(text, " 0 damaged") {
-		t.Errorf("verify after the next push: %s", text)
+	var files []string
+	for _, client := range []string{"skopeo", "crane"} { // crane asks for the image alone, skopeo for each layer
+		typed(client)
+		var manifest struct{ Layers []struct{ Digest string } }
+		if err := json.Unmarshal([]byte(aws(t, s, "ecr", "batch-get-image", "--repository-name", "app", "--image-ids", "imageTag=latest", "--query", "images[0].imageManifest")), &manifest); err != nil {
+			t.Fatal(err)
+		}
+		layer := manifest.Layers[0].Digest
+		if files, _ = filepath.Glob(filepath.Join(contentDir(s), "blobs", "sha256", strings.TrimPrefix(layer, "sha256:"))); len(files) != 1 {
+			t.Fatalf("files of %s: %v", layer, files)
+		}
+		f, err := os.OpenFile(files[0], os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("damage"), 100); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if out, _, err := s.Run(t.Context(), "image", "verify"); err == nil || !strings.Contains(out, "damaged  "+layer) || !strings.Contains(out, "/app") {
+			t.Errorf("verify of damage: %v\n%s", err, out)
+		}
+		typed(client)
+		if text := lotse(t, s, "image", "verify"); !strings.Contains(text, " 0 damaged") {
+			t.Errorf("verify after a push of %s: %s", client, text)
+		}
 	}
 
 	for _, i := range list() {

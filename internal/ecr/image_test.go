@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -223,6 +224,39 @@ func TestPutImage(t *testing.T) {
 	wantCode(t, err, "InvalidParameterException", "ImageManifest")
 	_, err = l.PutImage(as(home), &ecr.PutImageInput{RepositoryName: str("app"), ImageManifest: str(string(raw)), ImageDigest: str(two.String())})
 	wantCode(t, err, "ImageDigestDoesNotMatchException", "")
+}
+
+// An image that was found damaged is put again.
+func TestPutImage_Damaged(t *testing.T) {
+	l := newLab(t)
+	l.create("app")
+	content := []byte("a layer, and a config")
+	blob := l.upload("app", content)
+	raw := string(asJSON(ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: blob.Digest, Size: blob.Size}, Layers: []ocispec.Descriptor{}}))
+	in := &ecr.PutImageInput{RepositoryName: str("app"), ImageManifest: &raw, ImageTag: str("v1")}
+	for _, step := range []struct{ gone, code string }{
+		{"", ""}, {"", "ImageAlreadyExistsException"},
+		{blob.Digest.String(), "LayersNotFoundException"},
+		{digest.FromString(raw).String(), ""}, {"", "ImageAlreadyExistsException"},
+	} {
+		if step.gone != "" {
+			if err := l.o.Blobs.Discard(t.Context(), digest.Digest(step.gone)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := l.PutImage(as(home), in)
+		if step.code == "LayersNotFoundException" {
+			wantCode(t, err, step.code, "")
+			l.upload("app", content)
+			continue
+		}
+		if step.code == "" && err != nil {
+			t.Errorf("after %q went: %v", step.gone, err)
+		} else if step.code != "" {
+			wantCode(t, err, step.code, "")
+		}
+	}
 }
 
 func TestBatchCheckLayerAvailability(t *testing.T) {

@@ -29,7 +29,11 @@ func (s *Service) PutImage(ctx context.Context, in *ecr.PutImageInput) (*ecr.Put
 		return nil, awsError("ImageDigestDoesNotMatchException", fmt.Sprintf("The image digest '%s' does not match the digest '%s' of the manifest", want, d))
 	}
 	if _, there := r.images[d]; there && (tag == "" || r.tagged[tag] == d) {
-		return nil, errImageExists(d, tag, r.Name, r.Scope.Account)
+		if whole, err := s.whole(ctx, r.Key(), d); err != nil {
+			return nil, err
+		} else if whole {
+			return nil, errImageExists(d, tag, r.Name, r.Scope.Account)
+		}
 	}
 	var tags []string
 	if tag != "" {
@@ -45,6 +49,15 @@ func (s *Service) PutImage(ctx context.Context, in *ecr.PutImageInput) (*ecr.Put
 }
 
 // Private
+
+// whole tells whether an image is there undamaged.
+func (s *Service) whole(ctx context.Context, repo, d string) (bool, error) {
+	m, err := s.registry.Find(ctx, repo, d)
+	if err != nil {
+		return false, known(err)
+	}
+	return s.registry.Whole(ctx, repo, m)
+}
 
 // putError says in the API's words why the registry refused a manifest.
 func (c *contents) putError(err error, tag string) error {

@@ -108,13 +108,13 @@ func (s *Service) CompleteLayerUpload(ctx context.Context, in *ecr.CompleteLayer
 	if size == 0 {
 		return nil, awsError("EmptyUploadException", fmt.Sprintf("The upload '%s' does not contain any layer parts", asUUID(id)))
 	}
-	if _, err := view(ctx, s.o.DB, state.Layers, contentKey(repo.Key(), d)); err == nil {
+	if have, err := s.registry.Has(ctx, repo.Key(), d); err != nil {
+		return nil, err
+	} else if have {
 		if err := s.registry.AbortUpload(ctx, repo.Key(), id); err != nil {
 			return nil, uploadError(err, id, repo)
 		}
 		return nil, awsError("LayerAlreadyExistsException", fmt.Sprintf("The layer with digest '%s' already exists in the repository with name '%s' in registry with id '%s'", d, repo.Name, repo.Scope.Account))
-	} else if !errors.Is(err, oci.ErrNotFound) {
-		return nil, err
 	}
 	if _, err := s.registry.CompleteUpload(ctx, repo.Key(), id, d); err != nil {
 		return nil, uploadError(err, id, repo)

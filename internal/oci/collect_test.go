@@ -4,11 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lotse-project/lotse/internal/oci"
 	"github.com/lotse-project/lotse/internal/oci/ocitest"
@@ -201,5 +204,59 @@ func TestVerify_FindsDamageAndTheNextPushHealsIt(t *testing.T) {
 	}
 	if res := b.do(t, "admin", "GET", "/v2/foo/bar/blobs/"+d.String(), nil, ""); res.StatusCode != 200 {
 		t.Errorf("the other repository's: %s", res.Status)
+	}
+}
+
+// Whatever a client asks before it pushes, damaged content is not there: a blob's HEAD, a mount with and without a source,
+// an image's and an index's HEAD, and a manifest that names it.
+func TestVerify_NobodySkipsWhatIsDamaged(t *testing.T) {
+	b := newBench(t)
+	one := b.image(t, "foo", "v1", "config", "shared", "own")
+	index := marshal(t, ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{one}})
+	put := func(name, tag, mediaType, raw string) int {
+		return b.do(t, "admin", "PUT", "/v2/"+name+"/manifests/"+tag, map[string]string{"Content-Type": mediaType}, raw).StatusCode
+	}
+	if status := put("foo", "all", ocispec.MediaTypeImageIndex, index); status != 201 {
+		t.Fatal(status)
+	}
+	d := digest.FromString("shared")
+	statuses := func() (out []int) {
+		for _, path := range []string{"blobs/" + d.String(), "manifests/v1", "manifests/" + one.Digest.String(), "manifests/all"} {
+			out = append(out, b.do(t, "admin", "HEAD", "/v2/foo/"+path, nil, "").StatusCode)
+		}
+		for _, from := range []string{"", "&from=foo"} {
+			out = append(out, b.do(t, "admin", "POST", "/v2/foo/bar/blobs/uploads/?mount="+d.String()+from, nil, "").StatusCode)
+		}
+		raw := marshal(t, ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+			Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromString("config"), Size: 6},
+			Layers: []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: d, Size: 6}}})
+		return append(out, put("foo", "other", ocispec.MediaTypeImageManifest, raw))
+	}
+	if err := os.WriteFile(b.store.Path(d), []byte("sharee"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := b.g.Verify(t.Context()); err != nil || len(v.Damaged) != 1 {
+		t.Fatalf("Verify = %+v, %v", v, err)
+	}
+	if got, want := statuses(), []int{404, 404, 404, 404, 202, 202, 404}; !slices.Equal(got, want) {
+		t.Errorf("with damage: %v, want %v", got, want)
+	}
+	b.push(t, "foo", "shared")
+	if got, want := statuses(), []int{200, 200, 200, 200, 201, 201, 201}; !slices.Equal(got, want) {
+		t.Errorf("after it came again: %v, want %v", got, want)
+	}
+	// The manifest itself.
+	if err := os.WriteFile(b.store.Path(one.Digest), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := b.g.Verify(t.Context()); err != nil || len(v.Damaged) != 1 {
+		t.Fatalf("Verify = %+v, %v", v, err)
+	}
+	if got := b.do(t, "admin", "HEAD", "/v2/foo/manifests/v1", nil, "").StatusCode; got != 404 {
+		t.Errorf("HEAD of a damaged manifest: %d", got)
+	}
+	b.image(t, "foo", "v1", "config", "shared", "own")
+	if got := b.do(t, "admin", "HEAD", "/v2/foo/manifests/all", nil, "").StatusCode; got != 200 {
+		t.Errorf("HEAD of the index after the manifest came again: %d", got)
 	}
 }

@@ -73,6 +73,28 @@ func (g *Registry) Put(ctx context.Context, repo string, raw []byte, mediaType s
 	return m, g.storeManifest(ctx, repo, m, raw, tags)
 }
 
+// Whole tells whether the store can give a manifest and all that it names: Verify takes out what is damaged.
+func (g *Registry) Whole(ctx context.Context, repo string, m Manifest) (bool, error) {
+	for _, c := range append([]Child{{Digest: m.Digest}}, m.Blobs...) {
+		if there, err := g.stored(ctx, c.Digest); err != nil || !there {
+			return false, err
+		}
+	}
+	for _, c := range m.Manifests {
+		k, err := g.o.Records.Manifest(ctx, repo, c.Digest)
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if whole, err := g.Whole(ctx, repo, k); err != nil || !whole {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // pulledEvery is how exactly the time of the last pull is kept. Source: ECR API Reference, ImageDetail:
 // "Amazon ECR refreshes the last image pull timestamp at least once every 24 hours."
 const pulledEvery = 24 * time.Hour
@@ -89,6 +111,17 @@ func (g *Registry) Pulled(ctx context.Context, repo string, m Manifest) {
 }
 
 // Private
+
+func (g *Registry) stored(ctx context.Context, d digest.Digest) (bool, error) {
+	f, err := g.o.Blobs.Open(ctx, d)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
+}
 
 // keepForeign adds those foreign layers to m that the repository has nonetheless.
 func (g *Registry) keepForeign(ctx context.Context, repo string, m *Manifest, foreign []Child) error {
@@ -115,6 +148,11 @@ func (g *Registry) checkChildren(ctx context.Context, repo string, m Manifest) e
 		}
 		if err != nil {
 			return err
+		}
+		if there, err := g.stored(ctx, c.Digest); err != nil {
+			return err
+		} else if !there {
+			return ErrMissingChild("blob", c.Digest.String())
 		}
 		if b.Size != c.Size {
 			return errManifest("the manifest says that blob %s has %d bytes; it has %d", c.Digest, c.Size, b.Size)
@@ -170,6 +208,14 @@ func (g *Registry) getManifest(c *call) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.r.Method == http.MethodHead {
+		// Clients that are about to push skip what is there: of a damaged image nothing would come again.
+		if whole, err := g.Whole(ctx, c.repo, m); err != nil {
+			return err
+		} else if !whole {
+			return errManifestUnknown
+		}
 	}
 	f, err := g.o.Blobs.Open(ctx, m.Digest)
 	if errors.Is(err, ErrNotFound) {
