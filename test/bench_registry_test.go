@@ -45,7 +45,7 @@ func BenchmarkRegistry(b *testing.B) {
 	}
 	for _, load := range []registryLoad{
 		{"10 MB", 1, 10_000_000, 1, 20, 3}, {"10 MB", 1, 10_000_000, 8, 5, 3},
-		{fmt.Sprintf("%d MB", large), 1, len(noise), 1, 1, 3}, {fmt.Sprintf("%d MB", large), 1, len(noise), 8, 1, 3},
+		{fmt.Sprintf("%d MB", large), 1, len(noise), 1, 1, 7}, {fmt.Sprintf("%d MB", large), 1, len(noise), 8, 1, 3},
 		{"200 layers of 32 kB", 200, 32_000, 1, 1, 5}, {"200 layers of 32 kB", 200, 32_000, 8, 1, 3},
 	} {
 		b.Run(fmt.Sprintf("%s by %d", load.name, load.clients), func(b *testing.B) {
