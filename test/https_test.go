@@ -53,6 +53,12 @@ func TestHTTPS(t *testing.T) {
 		})
 	}
 	ask()
+	text := fetch(t, s.Endpoint+"/metrics")
+	for _, want := range []string{`lotse_alb_http_fixed_response_count_total{load_balancer="` + lb + `",target_group=""}`, "lotse_api_requests_total"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
 	for _, file := range []string{"lotse.db", "lotse.db-wal", "lb/snapshot.json", "ca.key"} {
 		b, err := os.ReadFile(filepath.Join(s.Dir, file))
 		if err != nil || bytes.Contains(b, []byte("PRIVATE KEY")) {
@@ -65,4 +71,18 @@ func TestHTTPS(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask()
+}
+
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: %s, %v", url, resp.Status, err)
+	}
+	return string(text)
 }

@@ -71,6 +71,7 @@ var rooms = map[string]room{
 	"task":             {controllers, controller},
 	"target":           {controllers, controller},
 	"accesslog":        {controllers, "it writes down what the balancer logged, where the records say"},
+	"metric":           {[]string{"lbconfig", "segment"}, "it writes down what the balancer measured, and reads it"},
 	"fabric":           {controllers, controller},
 	"build":            {[]string{"proc"}, "the builder's client and daemon: usable without a server"},
 	"deploy":           {nil, "it uses the public AWS API like any other client, so that it works against AWS too"},

@@ -16,6 +16,7 @@ import (
 	"github.com/lotse-project/lotse/internal/ecr"
 	"github.com/lotse-project/lotse/internal/linklocal"
 	"github.com/lotse-project/lotse/internal/logs"
+	"github.com/lotse-project/lotse/internal/metric"
 	"github.com/lotse-project/lotse/internal/runtime"
 	"github.com/lotse-project/lotse/internal/scheduler"
 	"github.com/lotse-project/lotse/internal/state"
@@ -85,6 +86,9 @@ func (s *server) controllers(ctx context.Context) error {
 	g.Go(func() error { return targets.Run(ctx) })
 	access := accesslog.New(accesslog.Options{DB: s.db, Client: s.balancer, Dir: s.p.AccessLogs(), Log: log.With("part", "accesslog")})
 	g.Go(func() error { return access.Run(ctx) })
+	g.Go(func() error {
+		return metric.NewRecorder(s.p.Metrics(), s.balancer, log.With("part", "metric")).Run(ctx)
+	})
 	g.Go(func() error { return s.logs.Run(ctx) })
 	g.Go(func() error { return s.ecr.Run(ctx) })
 	g.Go(func() error { return s.secrets.Run(ctx) })

@@ -18,6 +18,7 @@ import (
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/build"
+	"github.com/lotse-project/lotse/internal/metric"
 	"github.com/lotse-project/lotse/internal/oci"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
@@ -27,13 +28,14 @@ import (
 func (s *server) handler() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /_lotse/health", s.health)
-	m.Handle("GET /metrics", s.metrics.handler())
+	m.Handle("GET /metrics", s.metrics.handler(s.balancer.Metrics))
 	m.HandleFunc("POST "+build.Path, s.serveBuild)
 	m.HandleFunc("POST /_lotse/builds/prune", s.own(s.pruneBuilds))
 	m.HandleFunc("POST /_lotse/adopt", s.signed(s.verifyCaller, s.adopt))
 	m.HandleFunc("GET /_lotse/trace", s.own(s.trace))
 	m.HandleFunc("GET /_lotse/counters", s.own(s.counters))
 	m.HandleFunc("GET /_lotse/history", s.own(s.history))
+	m.HandleFunc("GET /_lotse/metrics", s.own(s.series))
 	m.HandleFunc("POST /_lotse/images", s.importImage)
 	m.HandleFunc("POST /_lotse/images/gc", s.own(s.collectImages))
 	m.HandleFunc("POST /_lotse/images/verify", s.own(s.verifyImages))
@@ -201,6 +203,32 @@ func (s *server) history(r *http.Request, _ []byte) (any, error) {
 		return nil, &awswire.Error{Code: "InvalidParameterException", Message: "since is a time of RFC 3339."}
 	}
 	return s.ecs.History(r.Context(), scopeOf(r.Context()), q.Get("cluster"), q.Get("service"), since)
+}
+
+// series gives the points of a metric, or without a name the names that there are.
+func (s *server) series(r *http.Request, _ []byte) (any, error) {
+	v := r.URL.Query()
+	end := time.Now()
+	q := metric.Query{Balancer: v.Get("balancer"), Group: v.Get("group"), Name: v.Get("name"), Start: end.Add(-time.Hour), End: end}
+	for name, to := range map[string]*time.Time{"start": &q.Start, "end": &q.End} {
+		if t, err := time.Parse(time.RFC3339Nano, v.Get(name)); err == nil {
+			*to = t
+		} else if v.Get(name) != "" {
+			return nil, &awswire.Error{Code: "InvalidParameterException", Message: name + " is a time of RFC 3339."}
+		}
+	}
+	if text := v.Get("period"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d < time.Minute || d%time.Minute != 0 {
+			return nil, &awswire.Error{Code: "InvalidParameterException", Message: "period is a number of whole minutes, such as 5m."}
+		}
+		q.Period = d
+	}
+	of := metric.NewStore(s.p.Metrics())
+	if q.Name == "" {
+		return of.Names(q.Start, q.End)
+	}
+	return of.Query(q)
 }
 
 // importImage takes an image out of an archive. The signature covers the archive's hash, which is

@@ -1,12 +1,19 @@
 package daemon
 
 import (
+	"bytes"
+	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/lotse-project/lotse/internal/awswire"
 )
@@ -36,6 +43,20 @@ func (m *metrics) observe(api *awswire.API, op, code string, took time.Duration)
 	m.seconds.WithLabelValues(api.SigningName).Observe(took.Seconds())
 }
 
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+// handler serves them, and those of the balancer's process. Should that one not answer, its own are missing.
+func (m *metrics) handler(balancer func(context.Context) ([]byte, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		other := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			text, err := balancer(ctx)
+			if err != nil {
+				return nil, err
+			}
+			p := expfmt.NewTextParser(model.UTF8Validation)
+			all, err := p.TextToMetricFamilies(bytes.NewReader(text))
+			return slices.Collect(maps.Values(all)), err
+		})
+		promhttp.HandlerFor(prometheus.Gatherers{m.registry, other}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP(w, r)
+	})
 }

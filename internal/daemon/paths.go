@@ -49,6 +49,7 @@ func (p Paths) Key() string         { return filepath.Join(p.Data, "key") }     
 func (p Paths) BalancerKey() string { return filepath.Join(p.Data, "lb", "key") } // seals certificates' private keys; the balancer has it
 func (p Paths) Server() string      { return filepath.Join(p.Data, "server.json") }
 func (p Paths) Logs() string        { return filepath.Join(p.Data, "logs") }
+func (p Paths) Metrics() string     { return filepath.Join(p.Data, "metrics") }
 func (p Paths) AccessLogs() string  { return filepath.Join(p.Data, "access-logs") }
 func (p Paths) Buckets() string     { return filepath.Join(p.Data, "buckets") } // objects that tasks read; put there by hand
 func (p Paths) FileSystems() string { return filepath.Join(p.Data, "efs") }     // each EFS file system by its id

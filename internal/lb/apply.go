@@ -37,7 +37,7 @@ func (w *worker) apply(ctx context.Context, s *lbconfig.Snapshot) error {
 	fresh, transient := w.bindLocked(ctx, s)
 	gone := w.groupsLocked(s)
 	w.identitiesLocked(s)
-	t := compile(s, w.groups, w.identities, w.counter)
+	t := compile(s, w.groups, w.identities, w.counter, w.minutes.meter)
 	for _, g := range w.groups {
 		if g.conf.ARN != "" {
 			g.publishLocked()
@@ -122,7 +122,7 @@ func (w *worker) groupsLocked(s *lbconfig.Snapshot) (gone []*member) {
 			}
 			m.delay = g.conf.Deregistration
 			m.become(t, g)
-			m.reach(w.home.sockets, users[g.arn], wireOf(&g.conf))
+			m.reach(w.home.sockets, users[g.arn], wireOf(&g.conf), w.minutes.meter)
 		}
 		for addr, m := range g.members {
 			if !there[addr] {
@@ -188,14 +188,14 @@ func (m *member) become(t lbconfig.Target, g *group) {
 }
 
 // reach adds ways from the balancers to the target; those that are not used any more stay until settleLocked.
-func (m *member) reach(s sockets, users []*lbconfig.Balancer, speak wire) {
+func (m *member) reach(s sockets, users []*lbconfig.Balancer, speak wire, meters func(balancer, group string) *meter) {
 	ways := map[string]*upstream{}
 	for arn, u := range *m.upstreams.Load() {
 		ways[arn] = u
 	}
 	for _, b := range users {
 		if u := ways[b.ARN]; u == nil || !u.fits(b, speak) {
-			ways[b.ARN] = newUpstream(s, b, m.addr, speak)
+			ways[b.ARN] = newUpstream(s, b, m.addr, speak, meters(b.ARN, ""), meters(b.ARN, m.group.arn))
 			if u != nil {
 				defer u.retire()
 			}

@@ -48,15 +48,18 @@ type clientConn struct {
 	streams streams
 	last    atomic.Int64 // clock() of the last byte
 	// partial: bytes have come since the last request was handed over, so a request has begun.
-	partial atomic.Bool
-	watched atomic.Bool  // nobody reads while a request is served, so the sweep looks whether the client has left
-	own     atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
-	screen  *screen
-	sent    atomic.Int64           // bytes written
-	flushed atomic.Pointer[func()] // to be called when the answer has been written
-	id      string                 // in logs, "" until needed; belongs to mu
-	mu      sync.Mutex             // to change active, and to abort it
-	active  atomic.Pointer[exchange]
+	partial  atomic.Bool
+	watched  atomic.Bool  // nobody reads while a request is served, so the sweep looks whether the client has left
+	own      atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
+	screen   *screen
+	sent     atomic.Int64           // bytes written
+	received atomic.Int64           // bytes read
+	metered  atomic.Int64           // of both, by unmetered
+	meter    atomic.Pointer[meter]  // of the balancer of the last request; nil before one
+	flushed  atomic.Pointer[func()] // to be called when the answer has been written
+	id       string                 // in logs, "" until needed; belongs to mu
+	mu       sync.Mutex             // to change active, and to abort it
+	active   atomic.Pointer[exchange]
 }
 
 // Read returns what has passed the screen.
@@ -83,14 +86,15 @@ type rawConn struct{ c *clientConn }
 func (r rawConn) Read(p []byte) (int, error) {
 	n, err := r.c.Conn.Read(p)
 	if n > 0 {
-		r.c.noteRead()
+		r.c.noteRead(n)
 	}
 	return n, err
 }
 
-// noteRead notes that bytes have come.
-func (c *clientConn) noteRead() {
+// noteRead notes that so many bytes have come.
+func (c *clientConn) noteRead(n int) {
 	c.touch()
+	c.received.Add(int64(n))
 	if c.active.Load() == nil && !c.multiplexed() {
 		c.partial.Store(true)
 	}
@@ -101,17 +105,11 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	c.sent.Add(int64(len(p)))
 	if c.active.Load() == nil && !c.multiplexed() { // no handler is running, so net/http itself is complaining
 		if status := complaint(p); status != 0 {
-			if _, err := c.Conn.Write([]byte(rawReply(status))); err != nil {
-				return 0, err
-			}
-			return len(p), nil
+			return c.writeInstead(p, []byte(rawReply(status)))
 		}
 	}
 	if status := c.own.Swap(0); status != 0 {
-		if _, err := c.Conn.Write(withReason(p, int(status))); err != nil {
-			return 0, err
-		}
-		return len(p), nil
+		return c.writeInstead(p, withReason(p, int(status)))
 	}
 	n, err := c.Conn.Write(p)
 	if n > 0 {
@@ -120,8 +118,18 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// writeInstead writes another answer than net/http's.
+func (c *clientConn) writeInstead(theirs, ours []byte) (int, error) {
+	c.sent.Add(int64(len(ours) - len(theirs)))
+	if _, err := c.Conn.Write(ours); err != nil {
+		return 0, err
+	}
+	return len(theirs), nil
+}
+
 func (c *clientConn) Close() error {
 	c.flush()
+	c.meter.Load().add(countBytes, c.unmetered())
 	c.owner.remove(c)
 	return c.Conn.Close()
 }

@@ -17,6 +17,9 @@ const failedUnmapped = "Failed:UnmappedConnectionError"
 // connected logs a connection, whose handshake of TLS, if it has one, took that long. At a front that several balancers
 // share, a connection is nobody's.
 func (l *accessLog) connected(c *clientConn, e *entry, handshake time.Duration) {
+	if e != nil && e.listener != nil {
+		e.listener.meter.add(countConnections, 1)
+	}
 	status := "-" // without TLS there is nothing to tell
 	if c.session != nil {
 		status = "Success"
@@ -25,7 +28,13 @@ func (l *accessLog) connected(c *clientConn, e *entry, handshake time.Duration) 
 }
 
 // refused logs a connection whose handshake failed.
-func (l *accessLog) refused(c *clientConn, e *entry) { l.connection(c, e, failedUnmapped, 0) }
+func (l *accessLog) refused(c *clientConn, e *entry) {
+	if e != nil && e.listener != nil {
+		e.listener.meter.add(countConnections, 1)
+		e.listener.meter.add(countClientTLSErrors, 1)
+	}
+	l.connection(c, e, failedUnmapped, 0)
+}
 
 // connection adds a line. Source: ALB user guide, connection log entries; Athena user guide, create the table for ALB
 // connection logs, for what is in quotes. Nobody is asked for a certificate.

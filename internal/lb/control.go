@@ -22,6 +22,7 @@ const statusWait = 30 * time.Second
 //	GET /status?after=N  the status, as soon as its Seq is above N
 //	GET /trace?id=ID     recent requests with this trace id, or X-Request-Id
 //	GET /metrics         Prometheus text
+//	GET /minutes?from=T  what was measured in the minutes from then on, in seconds since 1970, as soon as one is over
 //	GET /access?from=N   the access log's entries from number N on, as soon as there are some
 func (w *worker) controlServer() *http.Server {
 	mux := http.NewServeMux()
@@ -32,6 +33,7 @@ func (w *worker) controlServer() *http.Server {
 	})
 	mux.HandleFunc("GET /metrics", w.getMetrics)
 	mux.HandleFunc("GET /access", w.getAccess)
+	mux.HandleFunc("GET /minutes", w.getMinutes)
 	return &http.Server{Handler: mux}
 }
 

@@ -106,6 +106,7 @@ func (x *exchange) finish() {
 	}
 	if x.listener != nil {
 		x.listener.requests.count(x.status, took)
+		x.measure()
 		x.record(took)
 	}
 }

@@ -287,7 +287,7 @@ func (fc *fastConn) firstBytes() error {
 		fc.free()
 		return cmp.Or(err, io.EOF)
 	}
-	fc.c.noteRead()
+	fc.c.noteRead(fc.w)
 	return nil
 }
 
@@ -330,7 +330,7 @@ func (fc *fastConn) read(p []byte) (n int, err error) {
 		n, err = fc.c.Conn.Read(p)
 	}
 	if n > 0 {
-		fc.c.noteRead()
+		fc.c.noteRead(n)
 	}
 	return n, err
 }

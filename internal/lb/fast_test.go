@@ -18,6 +18,7 @@ func TestFastEngine(t *testing.T) {
 		{"AccessLog_Lines", TestAccessLog_Lines},
 		{"AccessLog_OnlyWhereItIsOn", TestAccessLog_OnlyWhereItIsOn},
 		{"ConnectionLog_Lines", TestConnectionLog_Lines},
+		{"Meters", TestMeters},
 		{"Algorithm_LeastOutstandingAvoidsTheBusy", TestAlgorithm_LeastOutstandingAvoidsTheBusy},
 		{"Drain_EndsWhenNothingIsInFlight", TestDrain_EndsWhenNothingIsInFlight},
 		{"Drain_DelayIsACeiling", TestDrain_DelayIsACeiling},

@@ -214,7 +214,7 @@ func (e *fastExchange) connect() (t *targetConn, kept bool, err error) {
 	if cause != nil {
 		return nil, false, cause
 	}
-	c, err := u.wire.connect(ctx, u.dial)
+	c, err := u.connect(ctx)
 	e.mu.Lock()
 	e.stopDial = nil
 	e.mu.Unlock()

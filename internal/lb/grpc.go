@@ -36,13 +36,15 @@ func grpcStatus(status int) int {
 // multiplexed is check.ask over HTTP/2: a GET, or with gRPC a call with an empty message, whose status it returns.
 func (c check) multiplexed(ctx context.Context, conn net.Conn) (int, error) {
 	w := wire{c.conf.Protocol == "HTTPS", true}
-	t := w.transport(func(context.Context) (net.Conn, error) {
-		if conn == nil {
-			return nil, errors.New("the target closed the connection")
-		}
-		one := conn
-		conn = nil
-		return one, nil
+	t := w.transport(func(ctx context.Context) (net.Conn, error) {
+		return w.connect(ctx, func(context.Context) (net.Conn, error) {
+			if conn == nil {
+				return nil, errors.New("the target closed the connection")
+			}
+			one := conn
+			conn = nil
+			return one, nil
+		})
 	})
 	defer t.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.scheme()+"://"+c.to.String()+c.conf.Path, nil)

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -24,6 +25,7 @@ func (w *worker) getMetrics(rw http.ResponseWriter, _ *http.Request) {
 		groups[arn] = &g.requests
 	}
 	writeCounters(b, "lotse_lb_target_requests", "group", "Requests sent to targets", groups)
+	w.minutes.write(b)
 	metricHead(b, "lotse_lb_in_flight", "gauge", "Requests assigned to targets and not finished")
 	for _, m := range w.membersLocked() {
 		fmt.Fprintf(b, "lotse_lb_in_flight{group=%q,target=%q} %d\n", m.group.arn, m.addr.String(), m.inflight.Load())
@@ -77,4 +79,44 @@ func writeCounters(b io.Writer, name, label, help string, all map[string]*counte
 		fmt.Fprintf(&seconds, "%s_seconds_total{%s=%q} %g\n", name, label, arn, float64(all[arn].micros.Load())/1e6)
 	}
 	io.WriteString(b, seconds.String())
+}
+
+// write writes all meters as counters, with CloudWatch's names in Prometheus' spelling, and response times as histogram.
+func (m *minutes) write(b io.Writer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	keys := slices.SortedFunc(maps.Keys(m.meters), func(a, b meterKey) int {
+		return cmp.Or(cmp.Compare(a.balancer, b.balancer), cmp.Compare(a.group, b.group))
+	})
+	label := func(k meterKey) string { return fmt.Sprintf("load_balancer=%q,target_group=%q", k.balancer, k.group) }
+	for what, name := range counted {
+		name = "lotse_alb_" + snake(name) + "_total"
+		metricHead(b, name, "counter", counted[what]+" of CloudWatch")
+		for _, k := range keys {
+			fmt.Fprintf(b, "%s{%s} %d\n", name, label(k), m.meters[k].counts[what].Load())
+		}
+	}
+	const times, each = "lotse_alb_target_response_time_seconds", 16
+	metricHead(b, times, "histogram", "TargetResponseTime of CloudWatch")
+	for _, k := range keys {
+		r, sum := m.meters[k].read(), int64(0)
+		for i, n := range r.times {
+			if sum += n; i%each == 0 && i < len(r.times)-1 {
+				fmt.Fprintf(b, "%s_bucket{%s,le=\"%g\"} %d\n", times, label(k), lbconfig.BucketEnd(i), sum)
+			}
+		}
+		fmt.Fprintf(b, "%s_bucket{%s,le=\"+Inf\"} %d\n%[1]s_sum{%[2]s} %[4]g\n%[1]s_count{%[2]s} %[3]d\n", times, label(k), sum, float64(r.micros)/1e6)
+	}
+}
+
+// snake spells RequestCount request_count.
+func snake(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		if i > 0 && 'A' <= name[i] && name[i] <= 'Z' && 'a' <= name[i-1] && name[i-1] <= 'z' {
+			b.WriteByte('_')
+		}
+		b.WriteByte(name[i])
+	}
+	return strings.ToLower(b.String())
 }

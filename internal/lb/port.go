@@ -53,7 +53,7 @@ func (p *port) Accept() (net.Conn, error) {
 		peer := tcp.AddrPort().Addr().Unmap()
 		e := p.entry(p.key)
 		if e != nil && e.judge && e.listener != nil && !e.listener.admits(peer) {
-			p.hold(c)
+			p.hold(c, e.listener.meter)
 			continue
 		}
 		if e != nil && e.listener != nil && e.listener.tls != nil {
@@ -79,9 +79,10 @@ func (p *port) Close() error {
 
 // hold answers nothing, as if the packets had been dropped, until the client gives up. The packet filter on the
 // socket (ingressfilter.go) drops them for real; only what came before it was set arrives here.
-func (p *port) hold(c net.Conn) {
+func (p *port) hold(c net.Conn, m *meter) {
 	if p.held.Add(1) > maxHeld {
 		p.held.Add(-1)
+		m.add(countRejected, 1)
 		c.Close()
 		return
 	}

@@ -52,7 +52,7 @@ func (w wire) connect(ctx context.Context, dial func(context.Context) (net.Conn,
 	t := tls.Client(c, targetTLS(proto))
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.Close()
-		return nil, err
+		return nil, handshakeError{err}
 	}
 	if got := t.ConnectionState().NegotiatedProtocol; w.multiplexed && got != proto {
 		c.Close()
@@ -61,9 +61,15 @@ func (w wire) connect(ctx context.Context, dial func(context.Context) (net.Conn,
 	return t, nil
 }
 
-// transport sends requests so, over connections that dial makes.
-func (w wire) transport(dial func(context.Context) (net.Conn, error)) *http.Transport {
-	connect := func(ctx context.Context, _, _ string) (net.Conn, error) { return w.counted(w.connect(ctx, dial)) }
+// handshakeError is a target that doesn't speak TLS as it should.
+type handshakeError struct{ error }
+
+// Unwrap is the handshake's own error.
+func (e handshakeError) Unwrap() error { return e.error }
+
+// transport sends requests so, over connections that make gives, which speak so.
+func (w wire) transport(make func(context.Context) (net.Conn, error)) *http.Transport {
+	connect := func(ctx context.Context, _, _ string) (net.Conn, error) { return w.counted(make(ctx)) }
 	t := &http.Transport{
 		DialContext:            connect,
 		DialTLSContext:         connect,

@@ -32,6 +32,7 @@ type listener struct {
 	balancer *lbconfig.Balancer
 	rules    []rule
 	requests *counters
+	meter    *meter
 	tls      *tls.Config // nil: plain HTTP
 	headers  lbconfig.Headers
 }
@@ -115,8 +116,9 @@ func frontListener(b *lbconfig.Balancer) *lbconfig.Listener {
 	return best
 }
 
-// compile builds the table. groups are the living groups by ARN, ids the certificates; counts the living counters by listener ARN.
-func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*identity, counts func(listenerARN string) *counters) *table {
+// compile builds the table. groups are the living groups by ARN, ids the certificates; counts the living counters by listener ARN,
+// meters those of balancers and groups.
+func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*identity, counts func(listenerARN string) *counters, meters func(balancer, group string) *meter) *table {
 	t := &table{rev: s.Rev, ports: map[portKey]*entry{}, dials: dialKeys(s)}
 	compiled := map[*lbconfig.Listener]*listener{}
 	for key, uses := range portKeys(s) {
@@ -124,7 +126,7 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*ide
 		for _, u := range uses {
 			l := compiled[u.listener]
 			if l == nil {
-				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN), tlsConfig(u.listener.TLS, ids), u.listener.Headers}
+				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN), meters(u.balancer.ARN, ""), tlsConfig(u.listener.TLS, ids), u.listener.Headers}
 				compiled[u.listener] = l
 			}
 			e.idle = max(e.idle, u.balancer.Idle())

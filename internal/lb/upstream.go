@@ -2,6 +2,7 @@ package lb
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -25,19 +26,39 @@ type upstream struct {
 	idle  time.Duration
 	host  string // the target's host:port
 	wire  wire
+	meter *meter // of the balancer at the target's group
 
 	dial      func(context.Context) (net.Conn, error)
-	transport *http.Transport // of the engine on net/http
-	kept      keptConns       // of the fast one
+	connect   func(context.Context) (net.Conn, error) // dials, and then what wire.connect does
+	transport *http.Transport                         // of the engine on net/http
+	kept      keptConns                               // of the fast one
 	turn      atomic.Uint64
 }
 
-func newUpstream(s sockets, b *lbconfig.Balancer, to netip.AddrPort, speak wire) *upstream {
-	u := &upstream{netns: b.Netns, enis: b.ENIs, idle: b.Idle(), host: to.String(), wire: speak}
+func newUpstream(s sockets, b *lbconfig.Balancer, to netip.AddrPort, speak wire, all, group *meter) *upstream {
+	u := &upstream{netns: b.Netns, enis: b.ENIs, idle: b.Idle(), host: to.String(), wire: speak, meter: group}
 	u.dial = func(ctx context.Context) (net.Conn, error) {
-		return s.dial(ctx, dialKey{u.netns, u.eni()}, to, false)
+		c, err := s.dial(ctx, dialKey{u.netns, u.eni()}, to, false)
+		var none noSocketError
+		switch {
+		case err == nil:
+			all.add(countConnections, 1)
+		case !errors.As(err, &none) && !errors.Is(err, context.Canceled):
+			all.add(countTargetErrors, 1)
+			group.add(countTargetErrors, 1)
+		}
+		return c, err
 	}
-	u.transport = speak.transport(u.dial)
+	u.connect = func(ctx context.Context) (net.Conn, error) {
+		c, err := speak.connect(ctx, u.dial)
+		var bad handshakeError
+		if errors.As(err, &bad) {
+			all.add(countTargetTLSErrors, 1)
+			group.add(countTargetTLSErrors, 1)
+		}
+		return c, err
+	}
+	u.transport = speak.transport(u.connect)
 	// Idle as long as the balancer's own connections.
 	u.transport.IdleConnTimeout = u.idle
 	return u

@@ -116,6 +116,7 @@ type worker struct {
 	tlsErrs    map[string]error     // by listener ARN
 	identities map[string]*identity // by ARN
 	counts     map[string]*counters // by listener ARN
+	minutes    *minutes
 	memory     map[memberKey]remembered
 	saved      []remembered // what the memory file says
 	again      *time.Timer  // binds again what time may have healed
@@ -123,7 +124,7 @@ type worker struct {
 
 func newWorker(h *home, engine string, l *slog.Logger) *worker {
 	w := &worker{home: h, log: l, proxy: newProxy(l), hub: newHub(), groups: map[string]*group{},
-		ports: map[portKey]*port{}, portErrs: map[portKey]error{}, tlsErrs: map[string]error{}, counts: map[string]*counters{}}
+		ports: map[portKey]*port{}, portErrs: map[portKey]error{}, tlsErrs: map[string]error{}, counts: map[string]*counters{}, minutes: newMinutes()}
 	w.server = newServer(w.proxy)
 	w.multiplex = &multiplexer{proxy: w.proxy, servers: map[time.Duration]*h2server{}}
 	w.proxy.tls.http2 = w.multiplex.at
@@ -175,6 +176,7 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 		w.proxy.jar = j
 	}
 	beside.Go(func() { w.sweep(side) })
+	beside.Go(func() { w.measure(side) })
 	beside.Go(func() {
 		// The parent may be away: then the first snapshot is the one it reads when it is back, or one that is put.
 		if err := w.reload(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {

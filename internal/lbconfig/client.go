@@ -97,18 +97,36 @@ func (c *Client) AccessLog(ctx context.Context, from int64) (LogBatch, error) {
 // Private
 
 func (c *Client) do(ctx context.Context, method, path string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://lb"+path, bytes.NewReader(body))
+	answer, err := c.ask(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
+	defer answer.Close()
+	return json.NewDecoder(answer).Decode(out)
+}
+
+func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
+	answer, err := c.ask(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	return io.ReadAll(answer)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://lb"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("balancer: %w", err)
+		return nil, fmt.Errorf("balancer: %w", err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return fmt.Errorf("balancer: %s %s: %s", method, path, strings.TrimSpace(string(text)))
+		return nil, fmt.Errorf("balancer: %s %s: %s", method, path, strings.TrimSpace(string(text)))
 	}
-	return json.NewDecoder(resp.Body).Decode(out)
+	return resp.Body, nil
 }
