@@ -37,7 +37,7 @@ var rooms = map[string]room{
 	"awswire":          {nil, leaf},
 	"sdkhttp":          {nil, leaf},
 	"awswire/wiretest": {[]string{"awswire", "sdkhttp"}, "the SDK judges any API"},
-	"policy":           {nil, leaf},
+	"policy":           {[]string{"lazyregexp"}, leaf},
 	"reconcile":        {nil, leaf},
 	"lbconfig":         {nil, leaf},
 	"network":          {nil, leaf},

@@ -3,13 +3,13 @@ package iam
 import (
 	"errors"
 	"reflect"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/policy"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
@@ -122,7 +122,7 @@ func request(c awsauth.Caller) policy.Request {
 	return r
 }
 
-var placeholder = regexp.MustCompile(`\{([A-Za-z|]+)(\?[^}]*)?\}`)
+var placeholder = lazyregexp.New(`\{([A-Za-z|]+)(\?[^}]*)?\}`)
 
 // resourcesOf are the ARNs that the table says.
 func resourcesOf(c awsauth.Caller, service, op string, in any) []string {

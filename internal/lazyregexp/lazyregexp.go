@@ -31,3 +31,13 @@ func (r *Regexp) MatchString(s string) bool { return r.get().MatchString(s) }
 
 // FindStringSubmatch is regexp's.
 func (r *Regexp) FindStringSubmatch(s string) []string { return r.get().FindStringSubmatch(s) }
+
+// FindAllStringSubmatchIndex is regexp's.
+func (r *Regexp) FindAllStringSubmatchIndex(s string, n int) [][]int {
+	return r.get().FindAllStringSubmatchIndex(s, n)
+}
+
+// ReplaceAllStringFunc is regexp's.
+func (r *Regexp) ReplaceAllStringFunc(s string, repl func(string) string) string {
+	return r.get().ReplaceAllStringFunc(s, repl)
+}

@@ -2,8 +2,9 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // Texts as users of IAM have published them.
@@ -24,11 +25,11 @@ const (
 )
 
 var (
-	vendorRE  = regexp.MustCompile(`^[A-Za-z0-9.-]+$`)
-	sidRE     = regexp.MustCompile(`^[0-9A-Za-z]*$`)
-	serviceRE = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*\.(amazonaws\.com(\.cn)?|aws\.internal)$`)
-	iamRE     = regexp.MustCompile(`^arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:(root|(user|role|assumed-role|federated-user)/\S+)$`)
-	accountRE = regexp.MustCompile(`^[0-9]{12}$`)
+	vendorRE  = lazyregexp.New(`^[A-Za-z0-9.-]+$`)
+	sidRE     = lazyregexp.New(`^[0-9A-Za-z]*$`)
+	serviceRE = lazyregexp.New(`^[a-z0-9-]+(\.[a-z0-9-]+)*\.(amazonaws\.com(\.cn)?|aws\.internal)$`)
+	iamRE     = lazyregexp.New(`^arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:(root|(user|role|assumed-role|federated-user)/\S+)$`)
+	accountRE = lazyregexp.New(`^[0-9]{12}$`)
 )
 
 // trustActions are all that a trust policy may speak of.

@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 )
 
 // A Decision is what policies say of an action on a resource.
@@ -71,7 +72,7 @@ func (s Statement) isAbout(resource string, r Request) bool {
 	return slices.ContainsFunc(s.Resource, matches)
 }
 
-var variable = regexp.MustCompile(`\$\{([^}]*)\}`)
+var variable = lazyregexp.New(`\$\{([^}]*)\}`)
 
 // expand puts values in the place of ${aws:PrincipalAccount} and the like. Nothing matches a
 // pattern with a variable that has no value. Source: IAM User Guide, "Policy variables".
