@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -83,8 +82,8 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		}
 		t := state.Task{
 			Scope: sc, Cluster: c.Val.Name, TaskDefinitionARN: *def.TaskDefinitionArn, LaunchType: "FARGATE", PlatformVersion: platformVersion,
-			Group: aws.ToString(in.Group), StartedBy: aws.ToString(in.StartedBy), ClientToken: aws.ToString(in.ClientToken),
-			Request: request, Network: network, Tags: tags, CreatedAt: tx.Now(),
+			Group: aws.ToString(in.Group), StartedBy: aws.ToString(in.StartedBy),
+			Network: network, Tags: tags, CreatedAt: tx.Now(),
 		}
 		if t.Group == "" {
 			t.Group = "family:" + aws.ToString(def.Family)
@@ -101,6 +100,7 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		if in.EnableECSManagedTags {
 			t.Tags = merge(map[string]string{"aws:ecs:clusterName": t.Cluster}, t.Tags)
 		}
+		var started []string
 		for _, provider := range providers(strategy, count) {
 			t.ID, t.CapacityProvider = randomHex(16), provider
 			ok, err := state.AddTask(tx, t, s.o.Memory)
@@ -118,8 +118,17 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 				return err
 			}
 			out.Tasks = append(out.Tasks, v)
+			started = append(started, t.ID)
 		}
-		return nil
+		if request == "" || len(started) == 0 {
+			return nil
+		}
+		o, err := state.RunTokens.Get(tx, sc.Key(c.Val.Name, *in.ClientToken)) // one that is forgotten is replaced
+		if absent(err, nil) != nil {
+			return err
+		}
+		o.Key, o.Val = sc.Key(c.Val.Name, *in.ClientToken), state.RunToken{Request: request, Tasks: started, At: tx.Now()}
+		return state.RunTokens.Put(tx, &o)
 	})
 	return out, err
 }
@@ -348,22 +357,27 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 	return err
 }
 
-// tokenLife is how long a clientToken is remembered.
-const tokenLife = 24 * time.Hour
-
-// earlier answers a repeated clientToken with the tasks of the first call.
+// earlier answers a repeated clientToken with the tasks of the first call, as far as they can still be described.
 func (s *Service) earlier(tx *store.WriteTx, c state.Cluster, token, request string, out *ecs.RunTaskOutput) (bool, error) {
-	var others []string
-	for t, err := range state.Tasks.List(tx, c.Scope.Key(c.Name, "")) {
+	o, err := state.RunTokens.Get(tx, c.Scope.Key(c.Name, token))
+	if err != nil || tx.Now().Sub(o.Val.At) > state.RunTokenLife {
+		return false, absent(err, nil)
+	}
+	if o.Val.Request != request {
+		var arns []string
+		for _, id := range o.Val.Tasks {
+			arns = append(arns, c.Scope.ARN("ecs", "task/"+c.Name+"/"+id))
+		}
+		slices.Sort(arns)
+		return false, awsError("ConflictException", "A request with this clientToken and other parameters has started "+strings.Join(arns, ", ")+".")
+	}
+	for _, id := range o.Val.Tasks {
+		t, err := state.Tasks.Get(tx, c.Scope.Key(c.Name, id))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return false, err
-		}
-		if t.Val.ClientToken != token || tx.Now().Sub(t.Val.CreatedAt) > tokenLife {
-			continue
-		}
-		if t.Val.Request != request {
-			others = append(others, t.Val.ARN())
-			continue
 		}
 		v, err := s.taskView(tx, t.Val, true)
 		if err != nil {
@@ -371,10 +385,7 @@ func (s *Service) earlier(tx *store.WriteTx, c state.Cluster, token, request str
 		}
 		out.Tasks = append(out.Tasks, v)
 	}
-	if len(others) > 0 {
-		return false, awsError("ConflictException", "A request with this clientToken and other parameters has started "+strings.Join(others, ", ")+".")
-	}
-	return len(out.Tasks) > 0, nil
+	return true, nil
 }
 
 // digest tells two requests apart.

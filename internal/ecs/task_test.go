@@ -114,6 +114,14 @@ func TestRunTask_ClientToken(t *testing.T) {
 	if n := len(must(b.s.ListTasks(b.ctx, &ecs.ListTasksInput{}))(t).TaskArns); n != 3 {
 		t.Errorf("%d tasks, want 3", n)
 	}
+	if again := must(run(1))(t); *again.Tasks[0].TaskArn != *late.Tasks[0].TaskArn {
+		t.Errorf("the token was not remembered anew: %+v", again.Tasks)
+	}
+	var tokens int
+	b.update(func(tx *store.WriteTx) (err error) { tokens, err = state.RunTokens.Count(tx, ""); return err })
+	if tokens != 1 {
+		t.Errorf("%d tokens are kept, want 1", tokens)
+	}
 }
 
 func TestRunTask_NoMemoryLeft(t *testing.T) {

@@ -28,8 +28,19 @@ var (
 	ServiceActions     = store.NewTable[ServiceAction]("ecs.action")               // scope/cluster/service/%020d revision/%03d
 	Tasks              = store.NewTable[Task]("ecs.task")                          // scope/cluster/id
 	TaskStatuses       = store.NewTable[TaskStatus]("ecs.task.status")             // as Tasks; written by task
+	RunTokens          = store.NewTable[RunToken]("ecs.run-token")                 // scope/cluster/clientToken
 	AccountSettings    = store.NewTable[AccountSetting]("ecs.account-setting")     // scope/principal's ARN/name
 )
+
+// A RunToken is the clientToken of a RunTask that has started tasks. SDKs send one with every call.
+type RunToken struct {
+	Request string   // digest of the request
+	Tasks   []string // ids
+	At      time.Time
+}
+
+// RunTokenLife is how long a clientToken is remembered.
+const RunTokenLife = 24 * time.Hour
 
 // An AccountSetting is what a principal has set; the root's holds for all who have none.
 type AccountSetting struct{ Value string }
@@ -225,8 +236,6 @@ type Task struct {
 	Service           string // name; "" for RunTask
 	Deployment        string // ID of the service's deployment, in StartedBy too
 	StartedBy         string
-	ClientToken       string // of RunTask
-	Request           string // digest of the RunTask that made it, if it had a ClientToken
 	LaunchType        string
 	CapacityProvider  string // FARGATE or FARGATE_SPOT of a strategy; "" with a launch type
 	PlatformVersion   string

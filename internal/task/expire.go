@@ -17,7 +17,7 @@ const expireEvery = time.Hour
 // forgetOld deletes the records of tasks that have been stopped for long, until ctx ends.
 func (c *Controller) forgetOld(ctx context.Context) {
 	for {
-		if err := errors.Join(c.expire(ctx), c.expireDefinitions(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(c.expire(ctx), c.expireDefinitions(ctx), c.expireTokens(ctx)); err != nil && ctx.Err() == nil {
 			c.o.Log.Error("cannot forget stopped tasks", "err", err)
 		}
 		select {
@@ -61,6 +61,38 @@ func (c *Controller) expire(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// expireTokens deletes the clientTokens that nobody need remember any more, a few at a time.
+func (c *Controller) expireTokens(ctx context.Context) error {
+	const batch = 1000
+	for n := batch; n == batch; {
+		err := c.o.DB.Update(ctx, func(tx *store.WriteTx) error {
+			var old []string
+			for o, err := range state.RunTokens.List(tx, "") {
+				if err != nil {
+					return err
+				}
+				if tx.Now().Sub(o.Val.At) > state.RunTokenLife {
+					old = append(old, o.Key)
+				}
+				if len(old) == batch {
+					break
+				}
+			}
+			for _, key := range old {
+				if err := state.RunTokens.Delete(tx, key, 0); err != nil {
+					return err
+				}
+			}
+			n = len(old)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // expireDefinitions deletes the task definitions that are DELETE_IN_PROGRESS and of which no task
