@@ -127,13 +127,17 @@ func BenchmarkRollout(b *testing.B) {
 				s := c.describe(b)
 				return s.RunningCount == n && s.Events[0].CreatedAt.After(*s.Deployments[0].CreatedAt) && strings.HasSuffix(*s.Events[0].Message, "steady state."), nil
 			})
-			var completed samples
+			server := []int{pidFile(s, "server")}
+			var completed, processor samples
 			for b.Loop() {
 				revision = 3 - revision
+				before := cpuOf(server)
 				_, _, took := c.update(b, fmt.Sprintf("hello:%d", revision))
 				completed.add(took)
+				processor.add(cpuOf(server) - before)
 			}
 			completed.report(b, "completed", "s")
+			processor.report(b, "server", "cpu-s")
 		})
 	}
 }

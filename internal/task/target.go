@@ -54,6 +54,7 @@ func (c *Controller) deregister(ctx context.Context, l life) (time.Duration, err
 // drain waits until the balancer has nothing in flight to the task: the target is gone then.
 // Containers that have ended have nothing to drain.
 func (c *Controller) drain(ctx context.Context, l life) (time.Duration, error) {
+	c.awaitDrain(l.key, l.status.Targets) // before they are read, so that no news falls in between
 	waiting := false
 	err := c.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		for _, key := range l.status.Targets {
@@ -74,5 +75,37 @@ func (c *Controller) drain(ctx context.Context, l life) (time.Duration, error) {
 	if waiting && l.world != nil && running(l) {
 		return drainPoll, nil
 	}
+	c.endDrain(l.key, l.status.Targets)
 	return 0, c.save(ctx, l, "drain", func(*store.WriteTx, *state.TaskStatus) error { return nil })
+}
+
+// Private
+
+// awaitDrain has news of the targets queue the task, and no other: a rollout of many tasks has news of each of them.
+func (c *Controller) awaitDrain(task string, targets []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range targets {
+		c.draining[t] = task
+	}
+}
+
+// endDrain forgets the targets, unless another task with the same address waits for them by now.
+func (c *Controller) endDrain(task string, targets []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range targets {
+		if c.draining[t] == task {
+			delete(c.draining, t)
+		}
+	}
+}
+
+// drained queues the task that waits for the target.
+func (c *Controller) drained(target string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key, ok := c.draining[target]; ok {
+		c.loop.Add(key)
+	}
 }

@@ -76,8 +76,9 @@ type Controller struct {
 
 	startWithin, createWithin time.Duration
 
-	mu   sync.Mutex
-	keys map[string]string // task id → key, of tasks that are not STOPPED
+	mu       sync.Mutex
+	keys     map[string]string // task id → key, of tasks that are not STOPPED
+	draining map[string]string // target's key → key of the task that waits until it is drained
 }
 
 // New makes the controller. Run works.
@@ -91,7 +92,7 @@ func New(o Options) *Controller {
 	if o.History == 0 {
 		o.History = 30 * 24 * time.Hour
 	}
-	c := &Controller{o: o, keys: map[string]string{}, startWithin: startWithin, createWithin: createWithin}
+	c := &Controller{o: o, keys: map[string]string{}, draining: map[string]string{}, startWithin: startWithin, createWithin: createWithin}
 	c.loop = reconcile.NewLoop("task", c, reconcile.Options{Workers: 8, Log: o.Log})
 	c.checks = &checks{exec: o.Engine.Exec, strict: o.StrictTiming, news: c.loop.Add, slots: make(chan struct{}, maxChecks)}
 	return c
@@ -138,8 +139,8 @@ func (c *Controller) Changed(kind, key string) {
 	switch kind {
 	case state.Tasks.Kind():
 		c.loop.Add(key)
-	case state.Targets.Kind(), state.TargetHealths.Kind():
-		c.woken("") // a drain may have ended
+	case state.Targets.Kind():
+		c.drained(key)
 	}
 }
 
@@ -236,9 +237,13 @@ func (c *Controller) forget(id string) {
 func (c *Controller) woken(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, key := range c.keys {
-		if id == "" || i == id {
+	if id != "" {
+		if key, ok := c.keys[id]; ok {
 			c.loop.Add(key)
 		}
+		return
+	}
+	for _, key := range c.keys {
+		c.loop.Add(key)
 	}
 }

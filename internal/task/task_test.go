@@ -369,11 +369,26 @@ func TestDrainsBeforeStop(t *testing.T) {
 	if st.LastStatus != "DEACTIVATING" || !st.StoppingAt.IsZero() {
 		t.Fatalf("stopped while draining: %+v", st)
 	}
+	queued := func(target string) bool {
+		before := b.c.loop.Health().Queued
+		b.c.Changed(state.Targets.Kind(), target)
+		return b.c.loop.Health().Queued > before
+	}
+	b.c.remember("another", "another")
+	if queued(st.Targets[0] + "0") {
+		t.Error("news of a target that nobody waits for queues tasks")
+	}
+	if !queued(st.Targets[0]) || b.c.loop.Health().Queued != 1 {
+		t.Errorf("news of the target that is drained queues %d tasks, want the one that waits", b.c.loop.Health().Queued)
+	}
 	err = b.db.Update(t.Context(), func(tx *store.WriteTx) error { return state.Targets.Delete(tx, st.Targets[0], 0) }) // the balancer is done
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.until("STOPPED")
+	if len(b.c.draining) != 0 {
+		t.Errorf("still waited for: %v", b.c.draining)
+	}
 }
 
 func newGroup(t *testing.T, db *store.DB) string {
