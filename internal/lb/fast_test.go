@@ -19,6 +19,7 @@ func TestFastEngine(t *testing.T) {
 		{"AccessLog_OnlyWhereItIsOn", TestAccessLog_OnlyWhereItIsOn},
 		{"ConnectionLog_Lines", TestConnectionLog_Lines},
 		{"Meters", TestMeters},
+		{"Changes_LoseNothing", TestChanges_LoseNothing},
 		{"Algorithm_LeastOutstandingAvoidsTheBusy", TestAlgorithm_LeastOutstandingAvoidsTheBusy},
 		{"Drain_EndsWhenNothingIsInFlight", TestDrain_EndsWhenNothingIsInFlight},
 		{"Drain_DelayIsACeiling", TestDrain_DelayIsACeiling},
