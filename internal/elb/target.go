@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -75,8 +76,10 @@ func (s *Service) DeregisterTargets(ctx context.Context, in *elb.DeregisterTarge
 
 // DescribeTargetHealth shows the health of all targets of a group, or of those asked for.
 func (s *Service) DescribeTargetHealth(ctx context.Context, in *elb.DescribeTargetHealthInput) (*elb.DescribeTargetHealthOutput, error) {
-	if len(in.Include) > 0 {
-		return nil, unfit("Lotse has no anomaly detection yet: Include must be empty.")
+	for _, i := range in.Include {
+		if !slices.Contains(i.Values(), i) {
+			return nil, invalid("'%s' is not a valid value of 'Include'", i)
+		}
 	}
 	out := &elb.DescribeTargetHealthOutput{TargetHealthDescriptions: []types.TargetHealthDescription{}}
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
@@ -107,7 +110,11 @@ func (s *Service) DescribeTargetHealth(ctx context.Context, in *elb.DescribeTarg
 			if err != nil {
 				return err
 			}
-			out.TargetHealthDescriptions = append(out.TargetHealthDescriptions, healthView(g.Val, o.Val, h))
+			v := healthView(g.Val, o.Val, h)
+			if len(in.Include) > 0 {
+				v.AnomalyDetection = anomalyView(h)
+			}
+			out.TargetHealthDescriptions = append(out.TargetHealthDescriptions, v)
 		}
 		for i, t := range in.Targets {
 			if !asked[i] {
@@ -204,6 +211,17 @@ func healthView(g state.TargetGroup, t state.Target, h state.TargetHealth) types
 	}
 	if h.Description != "" {
 		v.TargetHealth.Description = aws.String(h.Description)
+	}
+	return v
+}
+
+func anomalyView(h state.TargetHealth) *types.AnomalyDetection {
+	v := &types.AnomalyDetection{Result: types.AnomalyResultEnumNormal, MitigationInEffect: types.MitigationInEffectEnumNo}
+	if h.Anomalous {
+		v.Result = types.AnomalyResultEnumAnomalous
+	}
+	if h.Mitigated {
+		v.MitigationInEffect = types.MitigationInEffectEnumYes
 	}
 	return v
 }

@@ -94,7 +94,7 @@ func TestTargetGroupAttributes(t *testing.T) {
 		"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "101"} {
 		wantError(t, k, set(k, bad), "ValidationError", "")
 	}
-	for k, bad := range map[string]string{"load_balancing.algorithm.anomaly_mitigation": "on", "target_group_health.dns_failover.minimum_healthy_targets.count": "2",
+	for k, bad := range map[string]string{"load_balancing.algorithm.anomaly_mitigation": "on" /* with round robin */, "target_group_health.dns_failover.minimum_healthy_targets.count": "2",
 		"target_group_health.dns_failover.minimum_healthy_targets.percentage": "50", "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "2"} {
 		wantError(t, k, set(k, bad), "InvalidConfigurationRequest", "")
 	}
@@ -111,6 +111,11 @@ func TestTargetGroupAttributes(t *testing.T) {
 	if err := errors.Join(set("slow_start.duration_seconds", "0"), set("load_balancing.algorithm.type", "weighted_random")); err != nil {
 		t.Error(err)
 	}
+	if err := set("load_balancing.algorithm.anomaly_mitigation", "on"); err != nil || b.groupAttribute(g.TargetGroupArn, "load_balancing.algorithm.anomaly_mitigation") != "on" {
+		t.Errorf("mitigation: %v", err)
+	}
+	wantError(t, "mitigation, neither on nor off", set("load_balancing.algorithm.anomaly_mitigation", "true"), "ValidationError", "")
+	wantError(t, "mitigation is on", set("load_balancing.algorithm.type", "round_robin"), "InvalidConfigurationRequest", "")
 	wantError(t, "no boolean", set("stickiness.enabled", "yes"), "ValidationError", "")
 	wantError(t, "type", set("stickiness.type", "source_ip"), "ValidationError", "")
 	wantError(t, "duration", set("stickiness.lb_cookie.duration_seconds", "604801"), "ValidationError", "'stickiness.lb_cookie.duration_seconds' value '604801' must be between '1-604800' inclusive")
@@ -172,6 +177,27 @@ func TestTargetHealth_FromRegistrationToDraining(t *testing.T) {
 		return state.TargetHealths.Put(tx, &store.Object[state.TargetHealth]{Key: key, Val: state.TargetHealth{State: "healthy"}})
 	})
 	check("reported", "healthy/")
+	anomaly := func(include ...types.DescribeTargetHealthInputIncludeEnum) *types.AnomalyDetection {
+		t.Helper()
+		out := must(b.DescribeTargetHealth(b.ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: g.TargetGroupArn, Targets: targets[:1], Include: include}))(t)
+		return out.TargetHealthDescriptions[0].AnomalyDetection
+	}
+	if got := anomaly(); got != nil {
+		t.Errorf("not asked for: %+v", got)
+	}
+	if got := anomaly("All"); got == nil || got.Result != "normal" || got.MitigationInEffect != "no" {
+		t.Errorf("a normal one: %+v", got)
+	}
+	b.update(func(tx *store.WriteTx) error {
+		o, err := state.TargetHealths.Get(tx, state.ELBKey(b.sc, "targetgroup", *g.TargetGroupArn)+"/172.31.0.9:8080")
+		o.Val.Anomalous, o.Val.Mitigated = true, true
+		return errors.Join(err, state.TargetHealths.Put(tx, &o))
+	})
+	if got := anomaly("AnomalyDetection"); got == nil || got.Result != "anomalous" || got.MitigationInEffect != "yes" {
+		t.Errorf("an anomalous one: %+v", got)
+	}
+	_, err := b.DescribeTargetHealth(b.ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: g.TargetGroupArn, Include: []types.DescribeTargetHealthInputIncludeEnum{"Anomaly"}})
+	wantError(t, "another word", err, "ValidationError", "")
 	if got := b.health(g.TargetGroupArn, types.TargetDescription{Id: aws.String("172.31.0.77")}); got["172.31.0.77:8080"] != "unused/Target.NotRegistered" || len(got) != 1 {
 		t.Errorf("of another: %v", got)
 	}

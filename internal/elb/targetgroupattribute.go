@@ -17,6 +17,7 @@ import (
 
 const (
 	delayKey        = "deregistration_delay.timeout_seconds"
+	mitigationKey   = "load_balancing.algorithm.anomaly_mitigation"
 	algorithmKey    = "load_balancing.algorithm.type"
 	slowStartKey    = "slow_start.duration_seconds"
 	failoverKey     = "target_group_health.dns_failover.minimum_healthy_targets.count"
@@ -38,7 +39,16 @@ var groupAttributes = []attribute[state.TargetGroup]{
 			g.DeregistrationDelay, err = between(delayKey, v, 0, 3600)
 			return err
 		}},
-	{key: "load_balancing.algorithm.anomaly_mitigation", value: "off"},
+	{key: mitigationKey, get: func(g state.TargetGroup) string {
+		if g.Mitigate {
+			return "on"
+		}
+		return "off"
+	}, set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+		v, err = oneOf(mitigationKey, v, "on", "off")
+		g.Mitigate = v == "on"
+		return err
+	}},
 	{key: algorithmKey, get: func(g state.TargetGroup) string { return cmp.Or(g.Algorithm, roundRobin) },
 		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
 			g.Algorithm, err = oneOf(algorithmKey, v, roundRobin, "least_outstanding_requests", "weighted_random")
@@ -166,6 +176,10 @@ func checkCookieName(v string) *awswire.Error {
 func checkGroupAttributes(g state.TargetGroup) *awswire.Error {
 	if st := g.Stickiness; st.Enabled && st.Type == "app_cookie" && st.Cookie == "" {
 		return invalid("'%s' must be specified for stickiness of the type 'app_cookie'", stickyCookieKey)
+	}
+	// Source: ELBv2 API, TargetGroupAttribute.
+	if g.Mitigate && g.Algorithm != "weighted_random" {
+		return unfit("'%s' can't be used with the algorithm '%s'", mitigationKey, cmp.Or(g.Algorithm, roundRobin))
 	}
 	// Source: ALB user guide, slow start mode.
 	if g.SlowStart > 0 && cmp.Or(g.Algorithm, roundRobin) != roundRobin {

@@ -22,8 +22,8 @@ func (g *group) choose(r *roster, now time.Duration) *member {
 	switch r.algorithm {
 	case lbconfig.LeastOutstanding:
 		return g.leastOutstanding(r)
-	case lbconfig.WeightedRandom: // all weights are alike as long as no anomaly is mitigated
-		return r.members[rand.IntN(len(r.members))]
+	case lbconfig.WeightedRandom:
+		return r.weighted()
 	}
 	m := g.inTurn(r)
 	if r.slow > 0 {

@@ -122,7 +122,7 @@ func (w *worker) status() lbconfig.Status {
 
 func (m *member) statusLocked() lbconfig.TargetStatus {
 	st := lbconfig.TargetStatus{Group: m.group.arn, Addr: m.addr, State: m.health.state, Reason: m.health.reason,
-		Description: m.health.text, InFlight: int(m.inflight.Load())}
+		Description: m.health.text, InFlight: int(m.inflight.Load()), Anomalous: m.anomalous, Mitigated: m.lost.Load() > 0}
 	over := !m.group.conf.Health.Strict || !time.Now().Before(m.conf.Since.Add(m.group.conf.Deregistration))
 	st.Drained = m.conf.Draining && m.closed.Load() && st.InFlight == 0 && over
 	return st

@@ -103,6 +103,7 @@ func (x *exchange) finish() {
 	if m := x.member.Load(); m != nil {
 		m.release()
 		m.group.requests.count(x.answered, took)
+		m.note(x.answered, x.status)
 	}
 	if x.listener != nil {
 		x.listener.requests.count(x.status, took)

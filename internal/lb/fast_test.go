@@ -20,6 +20,7 @@ func TestFastEngine(t *testing.T) {
 		{"ConnectionLog_Lines", TestConnectionLog_Lines},
 		{"Meters", TestMeters},
 		{"Changes_LoseNothing", TestChanges_LoseNothing},
+		{"Anomaly_IsMitigated", TestAnomaly_IsMitigated},
 		{"Algorithm_LeastOutstandingAvoidsTheBusy", TestAlgorithm_LeastOutstandingAvoidsTheBusy},
 		{"Drain_EndsWhenNothingIsInFlight", TestDrain_EndsWhenNothingIsInFlight},
 		{"Drain_DelayIsACeiling", TestDrain_DelayIsACeiling},

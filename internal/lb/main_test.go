@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,7 @@ const roleEnv = "LB_TEST_ROLE"
 func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	judgeEvery = 20 * time.Millisecond
 	switch os.Getenv(roleEnv) {
 	case "worker":
 		must(RunWorker(ctx, WorkerOptions{Inherited: true, Engine: os.Getenv("LB_TEST_ENGINE"), Log: testLog()}))

@@ -145,8 +145,14 @@ func (w *worker) gauge() {
 		if g == nil {
 			continue
 		}
-		healthy, unhealthy := 0, 0
+		healthy, unhealthy, anomalous, mitigated := 0, 0, 0, 0
 		for _, m := range g.members {
+			if m.anomalous {
+				anomalous++
+			}
+			if m.lost.Load() > 0 {
+				mitigated++
+			}
 			switch m.health.state {
 			case lbconfig.Healthy:
 				healthy++
@@ -158,6 +164,8 @@ func (w *worker) gauge() {
 			w.minutes.meter(b.ARN, group)
 			w.minutes.sample(meterKey{b.ARN, group}, "HealthyHostCount", float64(healthy))
 			w.minutes.sample(meterKey{b.ARN, group}, "UnHealthyHostCount", float64(unhealthy))
+			w.minutes.sample(meterKey{b.ARN, group}, "AnomalousHostCount", float64(anomalous))
+			w.minutes.sample(meterKey{b.ARN, group}, "MitigatedHostCount", float64(mitigated))
 		}
 	}
 }

@@ -38,16 +38,21 @@ type member struct {
 	cut      atomic.Bool  // its open requests have been cancelled, and whoever still comes is too
 	// slowSince is when it began to start slowly, by clock; 0: it did not.
 	slowSince atomic.Int64
-	drained   func() // called when the last claim of a closed member is released; must not block
+	tally     tally
+	lost      atomic.Int64 // of its share, out of fullShare, while an anomaly is mitigated
+	drained   func()       // called when the last claim of a closed member is released; must not block
 	// upstreams by the ARN of the balancer that sends; replaced as a whole.
 	upstreams atomic.Pointer[map[string]*upstream]
 
 	// What follows belongs to the worker's mutex.
 	conf   lbconfig.Target
 	health health
-	probe  *probe        // nil while it is not examined
-	delay  time.Duration // the deregistration delay
-	cutoff *time.Timer   // ends it
+	// anomalous is what it was judged when its tally was that of judged.
+	anomalous bool
+	judged    conduct
+	probe     *probe        // nil while it is not examined
+	delay     time.Duration // the deregistration delay
+	cutoff    *time.Timer   // ends it
 }
 
 // claim counts a request in at the target whose turn it is. The caller releases it. nil: nobody is eligible.

@@ -177,6 +177,7 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 	}
 	beside.Go(func() { w.sweep(side) })
 	beside.Go(func() { w.measure(side) })
+	beside.Go(func() { w.judge(side) })
 	beside.Go(func() {
 		// The parent may be away: then the first snapshot is the one it reads when it is back, or one that is put.
 		if err := w.reload(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {

@@ -194,6 +194,8 @@ type TargetGroup struct {
 	Deregistration time.Duration
 	Stickiness     Stickiness `json:",omitzero"`
 	Algorithm      string     `json:",omitempty"` // "": RoundRobin
+	// Mitigate: anomalous targets get less than their share; with WeightedRandom.
+	Mitigate bool `json:",omitempty"`
 	// SlowStart is how long the share of a target that has become healthy grows to the full one; with RoundRobin.
 	SlowStart time.Duration `json:",omitempty"`
 	// With fewer healthy targets than MinHealthy, or than MinHealthyPercent of all, unhealthy ones get requests too.

@@ -52,6 +52,8 @@ type TargetStatus struct {
 	State, Reason, Description string
 	// InFlight are the requests, and upgraded connections, assigned to the target and not finished.
 	InFlight int
+	// Anomalous: disproportionately many of its answers are errors. Mitigated: it gets less than its share therefore.
+	Anomalous, Mitigated bool `json:",omitempty"`
 	// Drained: the snapshot Rev drains this target, nothing is in flight and nothing can come any more.
 	Drained bool
 }

@@ -63,6 +63,9 @@ func (v *validator) group(g *TargetGroup) {
 		v.bad(g.ARN, "algorithm %q: must be %s, %s or %s", g.Algorithm, RoundRobin, LeastOutstanding, WeightedRandom)
 	}
 	v.version(g.ARN, g.Version)
+	if g.Mitigate && g.Algorithm != WeightedRandom {
+		v.bad(g.ARN, "anomalies can be mitigated with %s only", WeightedRandom)
+	}
 	if g.SlowStart < 0 || g.SlowStart > MaxSlowStart || g.SlowStart > 0 && g.Algorithm != "" && g.Algorithm != RoundRobin {
 		v.bad(g.ARN, "slow start of %s: must be at most %s, and with %s", g.SlowStart, MaxSlowStart, RoundRobin)
 	}

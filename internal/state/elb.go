@@ -218,6 +218,7 @@ type TargetGroup struct {
 	DeregistrationDelay int        // seconds, 0 to 3600; default 300
 	Stickiness          Stickiness `json:",omitzero"`
 	Algorithm           string     `json:",omitempty"` // round_robin, least_outstanding_requests, weighted_random; "": round_robin
+	Mitigate            bool       `json:",omitempty"` // anomalous targets get less; with weighted_random
 	SlowStart           int        `json:",omitempty"` // seconds, 30 to 900; 0: none
 	MinHealthy          int        `json:",omitempty"` // targets, below which unhealthy ones get requests too; 0: one
 	MinHealthyPercent   int        `json:",omitempty"` // as MinHealthy, of all targets; 0: off
@@ -279,7 +280,10 @@ type Target struct {
 
 // A TargetHealth is how a target fares, in the words of ELBv2's TargetHealth. Without one it is
 // too early to tell.
-type TargetHealth struct{ State, Reason, Description string }
+type TargetHealth struct {
+	State, Reason, Description string
+	Anomalous, Mitigated       bool `json:",omitempty"` // as ELBv2's AnomalyDetection
+}
 
 // ELBKey is the key of the record that an ARN of the given type names: loadbalancer, listener,
 // listener-rule or targetgroup. The ARN of another type or scope names nothing: "".

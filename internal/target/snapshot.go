@@ -198,7 +198,7 @@ func targetGroup(g group, strict bool) lbconfig.TargetGroup {
 			Interval: time.Duration(h.Interval) * time.Second, Timeout: time.Duration(h.Timeout) * time.Second,
 			Healthy: h.Healthy, Unhealthy: h.Unhealthy, Strict: strict},
 	}
-	out.Algorithm, out.SlowStart = g.Algorithm, time.Duration(g.SlowStart)*time.Second
+	out.Algorithm, out.Mitigate, out.SlowStart = g.Algorithm, g.Mitigate, time.Duration(g.SlowStart)*time.Second
 	out.MinHealthy, out.MinHealthyPercent = g.MinHealthy, g.MinHealthyPercent
 	if st := g.Stickiness; st.Enabled {
 		out.Stickiness = lbconfig.Stickiness{Type: lbconfig.BalancerCookie, Duration: time.Duration(st.Duration()) * time.Second}

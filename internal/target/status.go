@@ -100,7 +100,7 @@ func reportTargets(tx *store.WriteTx, s lbconfig.Snapshot, st lbconfig.Status) e
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		h.Val = state.TargetHealth{State: t.State, Reason: t.Reason, Description: t.Description}
+		h.Val = state.TargetHealth{State: t.State, Reason: t.Reason, Description: t.Description, Anomalous: t.Anomalous, Mitigated: t.Mitigated}
 		if err := state.TargetHealths.Put(tx, &h); err != nil {
 			return err
 		}
