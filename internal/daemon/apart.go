@@ -23,6 +23,7 @@ func takeApart(ctx context.Context, p Paths) error {
 	}
 	readPID(p.PIDFile("lb")).terminate(5 * time.Second)
 	readPID(filepath.Join(p.Run, lb.WorkerPIDFile)).terminate(2 * time.Second) // one whose parent was killed
+	lb.EndRetired(p.Run, 2*time.Second)
 	readPID(p.PIDFile("net")).terminate(2 * time.Second)
 	c, err := ctrd.New(ctrd.Options{Dir: p.Data, RunDir: p.Run, ID: p.ID, BinDir: p.Bin, Log: log})
 	if err != nil {

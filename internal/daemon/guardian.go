@@ -9,10 +9,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lotse-project/lotse/internal/proc"
 )
 
 // A guardian keeps a process of the data plane running that outlives the server: it finds the
-// one that an earlier server started, and starts another whenever there is none.
+// one that an earlier server started, and starts another whenever there is none. One of another build, or with other
+// arguments, is replaced.
 type guardian struct {
 	name    string // "lb", "net"
 	pidFile string
@@ -47,7 +50,13 @@ func (g *guardian) run(ctx context.Context) error {
 // ensure finds the process or starts it.
 func (g *guardian) ensure() (process, error) {
 	if p := readPID(g.pidFile); p.alive() {
-		return p, nil
+		if _, err := os.Stat(g.argv[0]); err != nil || proc.Runs(p.PID, g.argv) {
+			return p, nil // what runs is better than what can't be started
+		}
+		// Killed, not asked to end: then the balancer's worker would end too. So it serves on, and the next parent has
+		// its own begin with the same sockets.
+		g.log.Info("replaced by one of this build and configuration", "process", g.name, "pid", p.PID)
+		p.kill()
 	}
 	p, err := spawn(g.logFile, g.argv...)
 	if err != nil {

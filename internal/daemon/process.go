@@ -36,8 +36,13 @@ func (p process) terminate(limit time.Duration) {
 			return
 		}
 	}
-	_ = syscall.Kill(p.PID, syscall.SIGKILL)
+	p.kill()
+}
+
+// kill ends the process without asking, and waits for it to be gone.
+func (p process) kill() {
 	for p.alive() {
+		_ = syscall.Kill(p.PID, syscall.SIGKILL)
 		time.Sleep(5 * time.Millisecond)
 	}
 }

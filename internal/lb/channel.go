@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,11 +45,12 @@ func inheritedHome(l *slog.Logger) (*home, error) {
 	return &home{
 		sockets: ps,
 		// The directory can't be reached by name: its parents are closed to this user.
-		dir:      filepath.Join("/proc/self/fd", fmt.Sprint(homeFD)),
-		control:  control,
-		snapshot: ps.snapshot,
-		open:     ps.open,
-		serve:    ps.run,
+		dir:       filepath.Join("/proc/self/fd", fmt.Sprint(homeFD)),
+		control:   control,
+		snapshot:  ps.snapshot,
+		open:      ps.open,
+		serve:     ps.run,
+		succeeded: ps.retire.Load,
 	}, nil
 }
 
@@ -70,6 +72,8 @@ type parentSockets struct {
 	stock *stock
 
 	call sync.Mutex // one request at a time
+
+	retire atomic.Bool // the last parent has another worker to come
 
 	mu     sync.Mutex
 	conn   *net.UnixConn // nil while the parent is away
@@ -146,20 +150,21 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 	for k, h := range s.mine {
 		keys, out = append(keys, heldKey{k, h.ns}), append(out, h.fd)
 	}
-	if err := sendHeld(c, keys, out); err != nil {
+	if err := sendHeld(c, keys, out, false); err != nil {
 		return err
 	}
-	keys, in, _, err := receiveHeld(c)
+	theirs, err := receiveHeld(c)
 	if err != nil {
 		return err
 	}
-	for i, k := range keys {
+	for i, k := range theirs.keys {
 		if _, ok := s.mine[k.Key]; ok {
-			unix.Close(in[i])
+			unix.Close(theirs.fds[i])
 			continue
 		}
-		s.parked[k.Key] = heldSocket{in[i], k.NS}
+		s.parked[k.Key] = heldSocket{theirs.fds[i], k.NS}
 	}
+	s.retire.Store(theirs.retire)
 	c.SetDeadline(time.Time{})
 	if s.conn != nil {
 		s.conn.Close()
@@ -168,7 +173,7 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 	close(s.came)
 	s.came = make(chan struct{})
 	s.stock.wake()
-	s.log.Debug("parent is there", "held", len(s.mine), "received", len(keys))
+	s.log.Debug("parent is there", "held", len(s.mine), "received", len(theirs.keys), "retire", theirs.retire)
 	return nil
 }
 

@@ -26,10 +26,11 @@ type fastEngine struct {
 	other *handoff // of net/http
 	log   *slog.Logger
 
-	mu      sync.Mutex
-	stopped bool
-	conns   map[*fastConn]struct{}
-	empty   chan struct{} // closed when stopped and no connection is left
+	stopped atomic.Bool // set under mu
+
+	mu    sync.Mutex
+	conns map[*fastConn]struct{}
+	empty chan struct{} // closed when stopped and no connection is left
 }
 
 func newFastEngine(p *proxy, l *slog.Logger) *fastEngine {
@@ -85,7 +86,7 @@ func (f *fastEngine) serve(c *clientConn) {
 // making say that they are the last.
 func (f *fastEngine) stop(ctx context.Context) {
 	f.mu.Lock()
-	f.stopped = true
+	f.stopped.Store(true)
 	for fc := range f.conns {
 		if !fc.waiting.Load() {
 			continue
@@ -122,17 +123,18 @@ func (f *fastEngine) kill() {
 func (f *fastEngine) add(fc *fastConn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.stopped {
-		f.conns[fc] = struct{}{}
+	if f.stopped.Load() {
+		return false
 	}
-	return !f.stopped
+	f.conns[fc] = struct{}{}
+	return true
 }
 
 func (f *fastEngine) remove(fc *fastConn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.conns, fc)
-	if f.stopped && len(f.conns) == 0 {
+	if f.stopped.Load() && len(f.conns) == 0 {
 		close(f.empty)
 	}
 }
@@ -251,14 +253,14 @@ func (fc *fastConn) more() error {
 
 // wait waits for the first bytes of a request, without a buffer.
 func (fc *fastConn) wait() error {
-	retiring := &fc.engine.proxy.retiring
+	stopped := &fc.engine.stopped
 	fc.waiting.Store(true)
-	if retiring.Load() { // stop may not have seen that it waits
+	if stopped.Load() { // stop may not have seen that it waits
 		fc.c.SetReadDeadline(past)
 	}
 	err := fc.firstBytes()
 	fc.waiting.Store(false)
-	if err == nil && retiring.Load() { // the request that has come just in time is served
+	if err == nil && stopped.Load() { // the request that has come just in time is served
 		fc.c.SetReadDeadline(time.Time{})
 	}
 	if err == nil && fc.sock == nil {

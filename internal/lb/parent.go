@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lotse-project/lotse/internal/proc"
 	"github.com/lotse-project/lotse/internal/seal"
 )
 
@@ -23,6 +24,8 @@ const (
 	// WorkerPIDFile says which process the worker is: {"pid": …, "start": …}, start as in field 22 of /proc/PID/stat.
 	// A worker outlives its parent if that is killed; who stops everything ends it by this file.
 	WorkerPIDFile = "lb-worker.pid"
+	// retiredPIDFile lists, in the same form, those that serve the connections they have, and no others: see EndRetired.
+	retiredPIDFile = "lb-retired.pid"
 )
 
 // WorkerID is the default user and group of the worker, one that neither distributions nor systemd give to others.
@@ -162,6 +165,7 @@ func (p *parent) run(ctx context.Context) error {
 		w.end(p.o.StopTimeout)
 		w.close()
 	}
+	EndRetired(p.o.RunDir, p.o.StopTimeout)
 	for _, name := range []string{WorkerPIDFile, channelSocket, ControlSocket} {
 		os.Remove(filepath.Join(p.o.RunDir, name))
 	}
@@ -169,7 +173,7 @@ func (p *parent) run(ctx context.Context) error {
 }
 
 // takeOver finds the worker that a killed parent left, takes what it holds, and returns it with the connection to it;
-// nil without one. A worker of another build, or command, is told to finish and not returned: the next one begins with its sockets.
+// nil without one. A worker of another build, or command, retires and is not returned: the next one begins with its sockets.
 func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
 	e, err := p.meet(ctx, nil)
 	if err != nil {
@@ -186,9 +190,10 @@ func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
 		return nil, nil
 	}
 	p.take(e)
-	if !w.runs(p.o.Command) {
+	if !e.current {
 		p.log.Info("the worker is of another build, or has another engine; it is replaced", "pid", e.pid, "ports", len(p.held))
 		e.conn.Close()
+		p.noteRetired(w)
 		w.signal(unix.SIGTERM)
 		w.close()
 		return nil, nil
@@ -228,9 +233,8 @@ func (p *parent) serve(ctx context.Context, w *process, conn *net.UnixConn) {
 // encounter is a connection to the worker after the greeting, and what the worker said in it.
 type encounter struct {
 	conn *net.UnixConn
-	pid  int       // the worker's
-	keys []heldKey // its listening sockets
-	fds  []int
+	received
+	current bool // the worker runs what the parent would start
 }
 
 // meet connects to the worker and exchanges listening sockets with it: the parent gets what the worker holds, and
@@ -263,7 +267,7 @@ func (p *parent) greet(e *encounter) (err error) {
 	if err = send(e.conn, message{Op: opHello, Protocol: protocol, Key: key}); err != nil {
 		return err
 	}
-	if e.keys, e.fds, e.pid, err = receiveHeld(e.conn); err != nil {
+	if e.received, err = receiveHeld(e.conn); err != nil {
 		return err
 	}
 	theirs := map[portKey]bool{}
@@ -277,7 +281,8 @@ func (p *parent) greet(e *encounter) (err error) {
 			mine, out = append(mine, heldKey{k, h.ns}), append(out, h.fd)
 		}
 	}
-	if err = sendHeld(e.conn, mine, out); err != nil {
+	e.current = proc.Runs(e.pid, p.o.Command)
+	if err = sendHeld(e.conn, mine, out, !e.current); err != nil {
 		return err
 	}
 	return e.conn.SetDeadline(time.Time{})

@@ -299,24 +299,7 @@ func TestParent_GrantsOnlyWhatTheSnapshotNames(t *testing.T) {
 func TestParent_ReplacesAWorkerOfAnotherBuild(t *testing.T) {
 	p := newPair(t)
 	p.stop()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(exe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.exe = filepath.Join(p.dir, "lotse")
-	install := func() {
-		if err := os.WriteFile(p.exe+".new", data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(p.exe+".new", p.exe); err != nil {
-			t.Fatal(err)
-		}
-	}
-	install()
+	p.install()
 	p.start()
 	g := newGate(t)
 	s := site(8000, g.addr)
@@ -326,7 +309,7 @@ func TestParent_ReplacesAWorkerOfAnotherBuild(t *testing.T) {
 	<-g.came
 	old := p.worker()
 	p.killParent()
-	install()
+	p.install()
 	p.start()
 	// Both listen until the old one has heard; neither refuses.
 	eventually(t, "another worker", func() bool { return p.worker() != old })

@@ -9,7 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -198,20 +199,6 @@ func (w *process) end(timeout time.Duration) {
 
 func (w *process) close() { unix.Close(w.fd) }
 
-// runs says whether the process was started by the command, and executes the file as it is there now.
-func (w *process) runs(command []string) bool {
-	a, err := os.Stat(fmt.Sprintf("/proc/%d/exe", w.pid))
-	if err != nil {
-		return false
-	}
-	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", w.pid))
-	if err != nil || string(args) != strings.Join(command, "\x00")+"\x00" {
-		return false
-	}
-	b, err := os.Stat(command[0])
-	return err == nil && os.SameFile(a, b)
-}
-
 // pidFile is the content of WorkerPIDFile.
 type pidFile struct {
 	PID   int    `json:"pid"`
@@ -219,8 +206,17 @@ type pidFile struct {
 }
 
 func (p *parent) note(w *process) {
-	path := filepath.Join(p.o.RunDir, WorkerPIDFile)
-	data, err := json.Marshal(pidFile{w.pid, proc.Start(w.pid)})
+	p.write(WorkerPIDFile, pidFile{w.pid, proc.Start(w.pid)})
+}
+
+// noteRetired adds a worker to those that retire, and drops those that have ended.
+func (p *parent) noteRetired(w *process) {
+	p.write(retiredPIDFile, append(retired(p.o.RunDir), pidFile{w.pid, proc.Start(w.pid)}))
+}
+
+func (p *parent) write(name string, what any) {
+	path := filepath.Join(p.o.RunDir, name)
+	data, err := json.Marshal(what)
 	if err == nil {
 		err = os.WriteFile(path+".new", data, 0o600)
 	}
@@ -228,8 +224,37 @@ func (p *parent) note(w *process) {
 		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
-		p.log.Warn("worker not noted", "err", err)
+		p.log.Warn("worker not noted", "file", name, "err", err)
 	}
+}
+
+// retired are the workers that still retire.
+func retired(runDir string) (list []pidFile) {
+	data, err := os.ReadFile(filepath.Join(runDir, retiredPIDFile))
+	if err != nil || json.Unmarshal(data, &list) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(list, func(f pidFile) bool { return !proc.Is(f.PID, f.Start) })
+}
+
+// EndRetired ends the workers that a take-over by another build has left to serve the connections they had. What is
+// open then may go on for as long as at any end of a worker; who is not done after timeout is killed.
+func EndRetired(runDir string, timeout time.Duration) {
+	var all sync.WaitGroup
+	for _, f := range retired(runDir) {
+		w, err := openProcess(f.PID)
+		if err != nil {
+			continue
+		}
+		all.Go(func() {
+			defer w.close()
+			if proc.Is(f.PID, f.Start) {
+				w.end(timeout)
+			}
+		})
+	}
+	all.Wait()
+	os.Remove(filepath.Join(runDir, retiredPIDFile))
 }
 
 // endLeftover kills the process that a pid file names, if it is still that one.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/lotse-project/lotse/internal/lbconfig"
@@ -64,6 +65,7 @@ type terminator struct {
 	http1  *handoff
 	http2  func(idle time.Duration) *handoff
 	within time.Duration
+	busy   atomic.Int32 // handshakes under way
 }
 
 // newTerminator makes one whose configurations come from the table in force, so that a new certificate or policy is for
@@ -81,6 +83,8 @@ func newTerminator(cs *conns, log *accessLog, entryOf func(portKey) *entry) *ter
 
 // take does the handshake with a new client.
 func (t *terminator) take(c net.Conn, key portKey, peer netip.AddrPort) {
+	t.busy.Add(1)
+	defer t.busy.Add(-1)
 	h, begun := &handshaking{Conn: c, key: key}, clock()
 	s := tls.Server(h, t.base)
 	cc := t.conns.add(c, key, peer) // so that it is counted, and closed in the end

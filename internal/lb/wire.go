@@ -42,6 +42,7 @@ type message struct {
 	Protocol int       `json:",omitempty"`
 	Ports    []heldKey `json:",omitempty"` // one descriptor each
 	More     bool      `json:",omitempty"`
+	Retire   bool      `json:",omitempty"` // in held: when told to end, leave no client behind (see worker.retire)
 	Port     portKey   `json:",omitzero"`
 	Have     uint64    `json:",omitempty"` // number of a namespace
 	Dial     dialKey   `json:",omitzero"`
@@ -130,10 +131,10 @@ func closeFDs(fds []int) {
 }
 
 // sendHeld sends listening sockets in as many messages as it takes.
-func sendHeld(c *net.UnixConn, keys []heldKey, fds []int) error {
+func sendHeld(c *net.UnixConn, keys []heldKey, fds []int, retire bool) error {
 	for {
 		n := min(len(keys), maxFDs)
-		m := message{Op: opHeld, Ports: keys[:n], More: n < len(keys)}
+		m := message{Op: opHeld, Ports: keys[:n], More: n < len(keys), Retire: retire}
 		if err := send(c, m, fds[:n]...); err != nil || !m.More {
 			return err
 		}
@@ -141,21 +142,29 @@ func sendHeld(c *net.UnixConn, keys []heldKey, fds []int) error {
 	}
 }
 
+// received is what receiveHeld got.
+type received struct {
+	keys   []heldKey
+	fds    []int
+	pid    int // the sender's
+	retire bool
+}
+
 // receiveHeld is the other end of sendHeld. With an error nothing stays open.
-func receiveHeld(c *net.UnixConn) (keys []heldKey, fds []int, pid int, err error) {
+func receiveHeld(c *net.UnixConn) (r received, err error) {
 	for {
 		m, f, p, err := receive(c)
-		fds, pid = append(fds, f...), p
+		r.fds, r.pid, r.retire = append(r.fds, f...), p, m.Retire
 		if err == nil && (m.Op != opHeld || len(m.Ports) != len(f)) {
 			err = fmt.Errorf("greeting has %q with %d ports and %d sockets", m.Op, len(m.Ports), len(f))
 		}
 		if err != nil {
-			closeFDs(fds)
-			return nil, nil, pid, err
+			closeFDs(r.fds)
+			return received{pid: r.pid}, err
 		}
-		keys = append(keys, m.Ports...)
+		r.keys = append(r.keys, m.Ports...)
 		if !m.More {
-			return keys, fds, pid, nil
+			return r, nil
 		}
 	}
 }

@@ -69,6 +69,8 @@ type home struct {
 	snapshot func(context.Context) (io.ReadCloser, error) // fs.ErrNotExist without one
 	open     opener                                       // of private keys; nil: there are none
 	serve    func(context.Context)                        // what has to run beside, nil for nothing
+	// succeeded: another worker has the ports from now on, so the clients that are there are left in peace. nil: never.
+	succeeded func() bool
 }
 
 func newHome(o WorkerOptions) (*home, error) {
@@ -188,6 +190,10 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 	beside.Go(func() { control.Serve(w.home.control) })
 	<-ctx.Done()
 	control.Close()
+	w.close()
+	if w.home.succeeded != nil && w.home.succeeded() {
+		w.retire(side)
+	}
 	w.stop(stopTimeout)
 	return nil
 }
@@ -206,8 +212,8 @@ func (w *worker) reload(ctx context.Context) error {
 	return w.apply(ctx, s)
 }
 
-// stop ends accepting, lets requests finish, and ends everything.
-func (w *worker) stop(timeout time.Duration) {
+// close ends accepting. Answers say from now on that they are the last on their connection.
+func (w *worker) close() {
 	w.proxy.retiring.Store(true)
 	w.mu.Lock()
 	w.stopped = true
@@ -224,6 +230,10 @@ func (w *worker) stop(timeout time.Duration) {
 		}
 	}
 	w.mu.Unlock()
+}
+
+// stop lets requests finish, and ends everything.
+func (w *worker) stop(timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var beside sync.WaitGroup

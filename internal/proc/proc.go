@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // Start is when a process started, in clock ticks since boot; 0 for one that is gone, reaped or not.
@@ -21,6 +22,21 @@ func Start(pid int) uint64 {
 // Is tells whether the process that started then still has the pid, and lives.
 func Is(pid int, started uint64) bool {
 	return pid > 0 && started != 0 && Start(pid) == started
+}
+
+// Runs tells whether the process was started by the command, a path and arguments, and executes the file that is there
+// now: false when the file was replaced, or is gone.
+func Runs(pid int, command []string) bool {
+	running, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return false
+	}
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || string(args) != strings.Join(command, "\x00")+"\x00" {
+		return false
+	}
+	there, err := os.Stat(command[0])
+	return err == nil && os.SameFile(running, there)
 }
 
 // Private
