@@ -128,16 +128,9 @@ func providerName(sc arn.Scope, given string) string {
 
 // providerInUse reports whether a task that isn't stopped, or a service, counts on a capacity provider.
 func providerInUse(tx store.Reader, c state.Cluster, name string) (bool, error) {
-	for t, err := range state.Tasks.List(tx, c.Scope.Key(c.Name, "")) {
-		if err != nil {
-			return false, err
-		}
-		st, err := taskStatus(tx, t.Key)
-		if err != nil {
-			return false, err
-		}
-		if t.Val.CapacityProvider == name && st.LastStatus != "STOPPED" {
-			return true, nil
+	for t, err := range state.LiveTasks(tx, c.Scope.Key(c.Name, "")) {
+		if err != nil || t.Val.CapacityProvider == name {
+			return err == nil, err
 		}
 	}
 	for svc, err := range state.Services.List(tx, c.Scope.Key(c.Name, "")) {

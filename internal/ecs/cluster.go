@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -163,17 +164,8 @@ func (s *Service) DeleteCluster(ctx context.Context, in *ecs.DeleteClusterInput)
 				return errClusterServices
 			}
 		}
-		for t, err := range state.Tasks.List(tx, sc.Key(c.Val.Name, "")) {
-			if err != nil {
-				return err
-			}
-			st, err := taskStatus(tx, t.Key)
-			if err != nil {
-				return err
-			}
-			if st.LastStatus != "STOPPED" {
-				return errClusterTasks
-			}
+		for _, err := range state.LiveTasks(tx, sc.Key(c.Val.Name, "")) {
+			return cmp.Or(err, error(errClusterTasks))
 		}
 		c.Val.Status = "INACTIVE"
 		if err := state.Clusters.Put(tx, &c); err != nil {
@@ -250,7 +242,7 @@ func clusterView(tx store.Reader, c state.Cluster) (types.Cluster, error) {
 			v.ActiveServicesCount++
 		}
 	}
-	for t, err := range state.Tasks.List(tx, prefix) { // not their statuses: a task that no controller has seen yet is pending
+	for t, err := range state.LiveTasks(tx, prefix) { // not their statuses: a task that no controller has seen yet is pending
 		if err != nil {
 			return v, err
 		}

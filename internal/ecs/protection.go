@@ -61,7 +61,7 @@ func (s *Service) GetTaskProtection(ctx context.Context, in *ecs.GetTaskProtecti
 			if err != nil {
 				return err
 			}
-			for t, err := range state.Tasks.List(tx, scope(ctx).Key(c.Val.Name, "")) {
+			for t, err := range state.LiveTasks(tx, scope(ctx).Key(c.Val.Name, "")) {
 				if err != nil {
 					return err
 				}

@@ -250,7 +250,11 @@ func (s *Service) ListTasks(ctx context.Context, in *ecs.ListTasksInput) (*ecs.L
 				return absent(err, errServiceNotFound)
 			}
 		}
-		for t, err := range state.Tasks.List(tx, sc.Key(c.Val.Name, "")) {
+		list := state.LiveTasks // a STOPPED task is not desired to run
+		if desired != "RUNNING" {
+			list = state.Tasks.List
+		}
+		for t, err := range list(tx, sc.Key(c.Val.Name, "")) {
 			if err != nil {
 				return err
 			}

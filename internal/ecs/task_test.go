@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -359,4 +360,49 @@ func TestListTasks(t *testing.T) {
 	refused(t, err, "ServiceNotFoundException", "Service not found.")
 	_, err = b.s.ListTasks(b.ctx, &ecs.ListTasksInput{StartedBy: aws.String("me"), Family: aws.String("web")})
 	refused(t, err, "InvalidParameterException", "startedBy must be the only filter.")
+}
+
+// Tasks that have STOPPED, which are kept for weeks, cost nothing when somebody looks at a cluster.
+func TestStoppedTasks_CostNothing(t *testing.T) {
+	b := newBench(t)
+	b.cluster()
+	b.register()
+	live := must(b.runTask(func(in *ecs.RunTaskInput) { in.Count = aws.Int32(2) }))(t)
+	b.ran(keyOf(live.Tasks[0]), "RUNNING")
+	look := func() (reads int64) {
+		t.Helper()
+		before := b.db.Reads()
+		c := must(b.s.DescribeClusters(b.ctx, &ecs.DescribeClustersInput{}))(t).Clusters[0]
+		list := must(b.s.ListTasks(b.ctx, &ecs.ListTasksInput{}))(t).TaskArns
+		if c.RunningTasksCount != 1 || c.PendingTasksCount != 1 || len(list) != 2 {
+			t.Errorf("%d tasks run, %d are to, %d listed", c.RunningTasksCount, c.PendingTasksCount, len(list))
+		}
+		return b.db.Reads() - before
+	}
+	before := look()
+	b.update(func(tx *store.WriteTx) error {
+		o, err := state.Tasks.Get(tx, keyOf(live.Tasks[1]))
+		if err != nil {
+			return err
+		}
+		for n := range 300 {
+			o.Val.ID = fmt.Sprintf("%032x", n)
+			st := store.Object[state.TaskStatus]{Key: o.Val.Key(), Val: state.TaskStatus{LastStatus: "STOPPED", StoppedAt: tx.Now(), Stop: &state.Stop{}}}
+			_, err := state.AddTask(tx, o.Val, 0)
+			if err = errors.Join(err, state.TaskStatuses.Put(tx, &st), state.ReleaseTask(tx, o.Val)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if after := look(); after != before {
+		t.Errorf("%d records were read, with 300 STOPPED tasks %d", before, after)
+	}
+	if n := len(must(b.s.ListTasks(b.ctx, &ecs.ListTasksInput{DesiredStatus: types.DesiredStatusStopped}))(t).TaskArns); n != 100 {
+		t.Errorf("a page of the STOPPED has %d, want 100", n)
+	}
+	b.update(state.CountTasks) // as when a server starts
+	if after := look(); after != before {
+		t.Errorf("%d records were read, counted anew %d", before, after)
+	}
 }

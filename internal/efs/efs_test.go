@@ -193,7 +193,8 @@ func TestFileSystem_InUse(t *testing.T) {
 			return err
 		}
 		task := state.Task{Scope: here, ID: "0123", Cluster: "c", TaskDefinitionARN: arnTD, CreatedAt: time.Now()}
-		return state.Tasks.Put(tx, &store.Object[state.Task]{Key: task.Key(), Val: task})
+		_, err := state.AddTask(tx, task, 0)
+		return err
 	})
 	_, err = l.DeleteFileSystem(t.Context(), &efs.DeleteFileSystemInput{FileSystemId: &id})
 	refused(t, err, "FileSystemInUse", "is mounted by the task 0123")

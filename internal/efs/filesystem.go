@@ -220,20 +220,13 @@ func throughputMode(given, other types.ThroughputMode) (types.ThroughputMode, er
 
 // taskWith returns a task that isn't STOPPED and mounts the file system, or "".
 func taskWith(tx store.Reader, sc arn.Scope, id string) (string, error) {
-	for t, err := range state.Tasks.List(tx, sc.Key("")) {
+	for t, err := range state.LiveTasks(tx, sc.Key("")) {
 		if err != nil {
-			return "", err
-		}
-		st, err := state.TaskStatuses.Get(tx, t.Key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return "", err
 		}
 		td, err := state.TaskDefinitions.Get(tx, state.TaskDefinitionKey(t.Val.TaskDefinitionARN))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return "", err
-		}
-		if st.Val.LastStatus == "STOPPED" {
-			continue
 		}
 		for _, v := range td.Val.Definition.Volumes {
 			if c := v.EfsVolumeConfiguration; c != nil && aws.ToString(c.FileSystemId) == id {

@@ -8,10 +8,13 @@ import (
 	"github.com/lotse-project/lotse/internal/store"
 )
 
-// Two facts about tasks are kept beside them, so that neither a launch nor a look at a service costs more the more
-// other tasks there are: which tasks a service still has, and how much memory all tasks that are not STOPPED reserve.
-// Both are written with what they are made from, in one transaction, and counted anew when a server starts.
+// Three facts about tasks are kept beside them, so that neither a launch nor a look at a cluster or service costs more
+// the more other tasks there are, or were: which tasks are not STOPPED, which a service still has, and how much memory
+// all that are not STOPPED reserve. They are written with what they are made from, in one transaction, and counted anew
+// when a server starts.
 var (
+	liveTasks = store.NewTable[struct{}]("ecs.task.live") // as Tasks
+
 	// ServiceTasks has the tasks of a service that are not STOPPED, or of whose end its scheduler has yet to hear.
 	ServiceTasks = store.NewTable[struct{}]("ecs.service.task") // scope/cluster/service/id
 
@@ -33,7 +36,7 @@ func AddTask(tx *store.WriteTx, t Task, capacity int) (ok bool, err error) {
 	if err := Tasks.Put(tx, &store.Object[Task]{Key: t.Key(), Val: t}); err != nil {
 		return false, err
 	}
-	return true, addServiceTask(tx, t)
+	return true, addLiveTask(tx, t)
 }
 
 // ReleaseTask gives back what a task reserved; it is called in the transaction that makes the task STOPPED.
@@ -43,10 +46,16 @@ func ReleaseTask(tx *store.WriteTx, t Task) error {
 		return err
 	}
 	r.Val -= t.Memory
-	return reservations.Put(tx, &r)
+	if err := reservations.Put(tx, &r); err != nil {
+		return err
+	}
+	if err := liveTasks.Delete(tx, t.Key(), 0); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
 }
 
-// CountTasks counts reservations and services' tasks anew.
+// CountTasks counts reservations, living tasks and services' tasks anew.
 func CountTasks(tx *store.WriteTx) error {
 	r, err := reserved(tx)
 	if err != nil {
@@ -65,11 +74,26 @@ func CountTasks(tx *store.WriteTx) error {
 			continue
 		}
 		r.Val += t.Val.Memory
-		if err := addServiceTask(tx, t.Val); err != nil {
+		if err := addLiveTask(tx, t.Val); err != nil {
 			return err
 		}
 	}
 	return reservations.Put(tx, &r)
+}
+
+// LiveTasks lists the tasks that are not STOPPED whose keys begin with prefix.
+func LiveTasks(tx store.Reader, prefix string) iter.Seq2[store.Object[Task], error] {
+	return func(yield func(store.Object[Task], error) bool) {
+		for o, err := range liveTasks.List(tx, prefix) {
+			var t store.Object[Task]
+			if err == nil {
+				t, err = Tasks.Get(tx, o.Key)
+			}
+			if !yield(t, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // TasksOf lists the tasks that ServiceTasks has of the service under key.
@@ -167,7 +191,14 @@ func taskKeyOf(service, listed string) string {
 // ServiceTaskKey is the task's key in ServiceTasks.
 func (t Task) ServiceTaskKey() string { return t.Scope.Key(t.Cluster, t.Service, t.ID) }
 
-func addServiceTask(tx *store.WriteTx, t Task) error {
+func addLiveTask(tx *store.WriteTx, t Task) error {
+	live, err := liveTasks.Get(tx, t.Key())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err := liveTasks.Put(tx, &live); err != nil {
+		return err
+	}
 	if t.Service == "" {
 		return nil
 	}
