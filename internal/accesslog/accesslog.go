@@ -54,8 +54,9 @@ type Options struct {
 
 // Writer is the one writer of the directory.
 type Writer struct {
-	o    Options
-	lost int64
+	o      Options
+	lost   int64
+	recent recent
 }
 
 // New makes a writer. It starts nothing.
@@ -125,6 +126,7 @@ func (w *Writer) pull(ctx context.Context, from int64) (int64, error) {
 // write appends each entry to the file of its balancer and window.
 func (w *Writer) write(ctx context.Context, entries []lbconfig.LogEntry) error {
 	lines := map[string]*strings.Builder{}
+	var written []lbconfig.LogEntry
 	err := w.o.DB.View(ctx, func(tx *store.ReadTx) error {
 		type log struct {
 			balancer   string
@@ -149,6 +151,9 @@ func (w *Writer) write(ctx context.Context, entries []lbconfig.LogEntry) error {
 				lines[f] = &strings.Builder{}
 			}
 			lines[f].WriteString(e.Line + "\n")
+			if !e.Connection {
+				written = append(written, e)
+			}
 		}
 		return nil
 	})
@@ -157,7 +162,13 @@ func (w *Writer) write(ctx context.Context, entries []lbconfig.LogEntry) error {
 			err = appendTo(filepath.Join(w.o.Dir, openDir, file), text.String())
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, e := range written {
+		w.recent.add(e.Balancer, e.Line)
+	}
+	return nil
 }
 
 // destination is where one of a balancer's logs goes.

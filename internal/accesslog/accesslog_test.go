@@ -176,3 +176,48 @@ func TestTrim_OldestFirst(t *testing.T) {
 		t.Errorf("left %v, %v, want %v", left, err, want)
 	}
 }
+
+// Who watches gets each line of the balancer and group once, whether it was there before or comes later.
+func TestWriter_Recent(t *testing.T) {
+	w := New(Options{DB: newDB(t), Dir: t.TempDir()})
+	now := time.Now()
+	write := func(lines ...string) {
+		t.Helper()
+		var list []lbconfig.LogEntry
+		for _, l := range lines {
+			list = append(list, lbconfig.LogEntry{Balancer: web.ARN(), Time: now, Line: l})
+		}
+		list = append(list, lbconfig.LogEntry{Balancer: quiet.ARN(), Time: now, Line: "x tg x"},
+			lbconfig.LogEntry{Balancer: web.ARN(), Time: now, Line: "x tg x", Connection: true})
+		if err := w.write(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.Recent(t.Context(), web.ARN(), "", -1); len(got.Lines) != 0 || got.Next != 0 {
+		t.Errorf("of nothing: %+v", got)
+	}
+	write("a tg 1", "b other 2")
+	first := w.Recent(t.Context(), web.ARN(), "tg", -1)
+	if !slices.Equal(first.Lines, []string{"a tg 1"}) {
+		t.Errorf("the last lines: %q", first.Lines)
+	}
+	got := make(chan Lines)
+	go func() { got <- w.Recent(t.Context(), web.ARN(), "tg", first.Next) }()
+	write("c other 3")
+	write("d tg 4")
+	next := <-got
+	if !slices.Equal(next.Lines, []string{"d tg 4"}) {
+		t.Errorf("what came: %q", next.Lines)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if none := w.Recent(ctx, web.ARN(), "", next.Next); len(none.Lines) != 0 || none.Next != next.Next {
+		t.Errorf("nothing came: %+v", none)
+	}
+	for range 2 * keepRecent {
+		write("e tg 5")
+	}
+	if got := len(w.Recent(t.Context(), web.ARN(), "", 0).Lines); got > keepRecent || got < keepRecent/2 {
+		t.Errorf("%d lines are kept", got)
+	}
+}

@@ -134,11 +134,16 @@ func (a *app) showStatus(t *target, s deploy.Status) {
 func (a *app) logsCommand() *cobra.Command {
 	var o deploy.LogOptions
 	var since time.Duration
-	c := &cobra.Command{Use: "logs [DIR]", Short: "What the containers write", Args: cobra.MaximumNArgs(1), Example: "  lotse logs -f\n  lotse logs --since 10m --task 5ac1",
+	var access bool
+	c := &cobra.Command{Use: "logs [DIR]", Short: "What the containers write", Args: cobra.MaximumNArgs(1),
+		Example: "  lotse logs -f\n  lotse logs --since 10m --task 5ac1\n  lotse logs --access -f",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, _, err := a.workflow(cmd.Context(), folder(args), quiet{})
 			if err != nil {
 				return err
+			}
+			if access {
+				return w.AccessLog(cmd.Context(), o.Follow, func(line string) { fmt.Fprintln(a.out, line) })
 			}
 			if since > 0 {
 				o.Since = time.Now().Add(-since)
@@ -150,6 +155,9 @@ func (a *app) logsCommand() *cobra.Command {
 	c.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as lines come")
 	c.Flags().DurationVar(&since, "since", 0, "only lines younger than this")
 	c.Flags().StringVar(&o.Task, "task", "", "only this task: its id or the beginning of it")
+	c.Flags().BoolVar(&access, "access", false, "the load balancer's access log of its requests instead, in ALB's format: the last lines since the server's start")
+	c.MarkFlagsMutuallyExclusive("access", "since")
+	c.MarkFlagsMutuallyExclusive("access", "task")
 	return c
 }
 

@@ -130,7 +130,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	case errors.As(err, &ce):
 		fmt.Fprintln(a.err, "lotse:", ce.Reason)
 		return deploy.ExitUsage
-	case errors.As(err, &ue), strings.HasPrefix(err.Error(), "unknown command"):
+	case errors.As(err, &ue), strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "if any flags in the group"):
 		fmt.Fprintf(a.err, "lotse: %v\nlotse --help lists the commands.\n", err)
 		return deploy.ExitUsage
 	}

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -145,6 +146,17 @@ func (l *local) Answered(ctx context.Context, traceID string) (string, error) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// AccessLog waits for lines of a load balancer's access log.
+func (l *local) AccessLog(ctx context.Context, balancer, group string, from int64) ([]string, int64, error) {
+	var out struct {
+		Next  int64
+		Lines []string
+	}
+	q := url.Values{"balancer": {balancer}, "group": {group}, "from": {strconv.FormatInt(from, 10)}}
+	err := l.call(ctx, http.MethodGet, "/_lotse/access?"+q.Encode(), nil, &out)
+	return out.Lines, out.Next, err
 }
 
 // Front is where the machine takes requests for all balancers.

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/lotse-project/lotse/internal/accesslog"
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/ecr"
 	"github.com/lotse-project/lotse/internal/linklocal"
@@ -84,8 +83,7 @@ func (s *server) controllers(ctx context.Context) error {
 	g.Go(func() error { return tasks.Run(ctx) })
 	g.Go(func() error { return schedule.Run(ctx) })
 	g.Go(func() error { return targets.Run(ctx) })
-	access := accesslog.New(accesslog.Options{DB: s.db, Client: s.balancer, Dir: s.p.AccessLogs(), Log: log.With("part", "accesslog")})
-	g.Go(func() error { return access.Run(ctx) })
+	g.Go(func() error { return s.access.Run(ctx) })
 	g.Go(func() error {
 		return metric.NewRecorder(s.p.Metrics(), s.balancer, log.With("part", "metric")).Run(ctx)
 	})

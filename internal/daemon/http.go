@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -36,6 +37,7 @@ func (s *server) handler() http.Handler {
 	m.HandleFunc("GET /_lotse/counters", s.own(s.counters))
 	m.HandleFunc("GET /_lotse/history", s.own(s.history))
 	m.HandleFunc("GET /_lotse/metrics", s.own(s.series))
+	m.HandleFunc("GET /_lotse/access", s.own(s.accessLines))
 	m.HandleFunc("POST /_lotse/images", s.importImage)
 	m.HandleFunc("POST /_lotse/images/gc", s.own(s.collectImages))
 	m.HandleFunc("POST /_lotse/images/verify", s.own(s.verifyImages))
@@ -229,6 +231,18 @@ func (s *server) series(r *http.Request, _ []byte) (any, error) {
 		return of.Names(q.Start, q.End)
 	}
 	return of.Query(q)
+}
+
+// accessLines waits for lines of a load balancer's access log, at most twenty seconds.
+func (s *server) accessLines(r *http.Request, _ []byte) (any, error) {
+	v := r.URL.Query()
+	from, err := strconv.ParseInt(v.Get("from"), 10, 64)
+	if err != nil {
+		return nil, &awswire.Error{Code: "InvalidParameterException", Message: "from is the number of a line."}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
+	defer cancel()
+	return s.access.Recent(ctx, v.Get("balancer"), v.Get("group"), from), nil
 }
 
 // importImage takes an image out of an archive. The signature covers the archive's hash, which is

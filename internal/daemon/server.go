@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lotse-project/lotse/internal/accesslog"
 	"github.com/lotse-project/lotse/internal/acm"
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
@@ -57,6 +58,7 @@ type server struct {
 	built      *built
 	lb, net    *guardian
 	balancer   *lbconfig.Client
+	access     *accesslog.Writer
 	fabric     *fabric.Controller
 
 	metrics  *metrics
@@ -141,6 +143,7 @@ func (s *server) ground(port int, p Paths) (err error) {
 	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Plane(), "lb", "--run", p.Run, "--snapshot", p.Snapshot(), "--key", p.BalancerKey(), "--engine", s.o.LBEngine}, log}
 	s.net = &guardian{"net", p.PIDFile("net"), p.Data + "/net/log", []string{p.Plane(), "net", "--snapshot", p.Names(), "--socket", p.NamesSocket()}, log}
 	s.balancer = lbconfig.NewClient(p.BalancerSocket())
+	s.access = accesslog.New(accesslog.Options{DB: s.db, Client: s.balancer, Dir: p.AccessLogs(), Log: log.With("part", "accesslog")})
 	s.fabric = fabric.New(fabric.Options{DB: s.db, Net: s.network, Names: s.names, Credentials: s.taskKey, Log: log.With("part", "fabric")})
 	return nil
 }

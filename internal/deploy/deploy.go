@@ -40,6 +40,9 @@ type Local interface {
 	Answered(ctx context.Context, traceID string) (string, error)
 	// Front is where the machine takes requests for all balancers, told apart by Host: "127.0.0.1:80".
 	Front(ctx context.Context) (string, error)
+	// AccessLog waits for lines of a load balancer's access log, in ALB's format, from number from on, and gives the
+	// number of the next; with a target group only those of its targets. -1 asks for the last ones and doesn't wait.
+	AccessLog(ctx context.Context, balancer, group string, from int64) (lines []string, next int64, err error)
 }
 
 // BuildInput is what to build.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -144,6 +145,48 @@ func (w *Workflow) Logs(ctx context.Context, o LogOptions, line func(at time.Tim
 		case <-ctx.Done():
 			return nil
 		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+// AccessLog gives the lines that the load balancer logs of the application's requests.
+func (w *Workflow) AccessLog(ctx context.Context, follow bool, line func(string)) error {
+	if w.Local == nil {
+		return &Failure{Exit: ExitRefused, Cause: "Access logs are watched on a Lotse server only. On AWS they are in the bucket that the load balancer's attributes name."}
+	}
+	lbs, err := w.ELB.DescribeLoadBalancers(ctx, &elb.DescribeLoadBalancersInput{Names: []string{w.App.Balancer()}})
+	if err != nil {
+		return fail(ExitUnexpected, "there is no load balancer "+w.App.Balancer()+": run lotse up", err)
+	}
+	balancer := lbs.LoadBalancers[0].LoadBalancerArn
+	attrs, err := w.ELB.DescribeLoadBalancerAttributes(ctx, &elb.DescribeLoadBalancerAttributesInput{LoadBalancerArn: balancer})
+	if err != nil {
+		return err
+	}
+	on := func(x elbtypes.LoadBalancerAttribute) bool {
+		return aws.ToString(x.Key) == "access_logs.s3.enabled" && aws.ToString(x.Value) == "true"
+	}
+	if !slices.ContainsFunc(attrs.Attributes, on) {
+		return &Failure{Exit: ExitRefused, Cause: "The load balancer " + w.App.Balancer() + " writes no access log.",
+			Fix: "aws elbv2 modify-load-balancer-attributes --load-balancer-arn " + *balancer + " --attributes Key=access_logs.s3.enabled,Value=true Key=access_logs.s3.bucket,Value=logs"}
+	}
+	tg, err := w.ELB.DescribeTargetGroups(ctx, &elb.DescribeTargetGroupsInput{Names: []string{w.App.TargetGroup()}})
+	if err != nil {
+		return err
+	}
+	for from := int64(-1); ; {
+		lines, next, err := w.Local.AccessLog(ctx, *balancer, aws.ToString(tg.TargetGroups[0].TargetGroupArn), from)
+		if ctx.Err() != nil && follow {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, l := range lines {
+			line(l)
+		}
+		if from = next; !follow {
+			return nil
 		}
 	}
 }
