@@ -190,8 +190,8 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 	beside.Go(func() { control.Serve(w.home.control) })
 	<-ctx.Done()
 	control.Close()
-	w.close()
 	if w.home.succeeded != nil && w.home.succeeded() {
+		w.close()
 		w.retire(side)
 	}
 	w.stop(stopTimeout)
@@ -212,7 +212,7 @@ func (w *worker) reload(ctx context.Context) error {
 	return w.apply(ctx, s)
 }
 
-// close ends accepting. Answers say from now on that they are the last on their connection.
+// close ends accepting. Answers say from now on that they are the last on their connection. Again is harmless.
 func (w *worker) close() {
 	w.proxy.retiring.Store(true)
 	w.mu.Lock()
@@ -232,8 +232,9 @@ func (w *worker) close() {
 	w.mu.Unlock()
 }
 
-// stop lets requests finish, and ends everything.
+// stop closes, lets requests finish, and ends everything.
 func (w *worker) stop(timeout time.Duration) {
+	w.close()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var beside sync.WaitGroup
