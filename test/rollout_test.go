@@ -174,7 +174,7 @@ func left(t *testing.T, s *server.Server) map[string]int {
 
 // history are the kinds of records that updates add to, for the time that history is kept: revisions, deployments and
 // tasks that are over, what they did, and their log streams.
-var history = []string{"ecs.task-definition", "ecs.deployment", "ecs.deployment.status", "ecs.action", "ecs.task", "ecs.task.status", "logs.stream"}
+var history = []string{"ecs.task-definition", "ecs.deployment", "ecs.deployment.status", "ecs.action", "ecs.run-token", "ecs.task", "ecs.task.status", "logs.stream"}
 
 // records counts a server's records by kind, but for history.
 func records(t *testing.T, s *server.Server) map[string]int {

@@ -45,7 +45,12 @@ func (f *fastEngine) accept(ln net.Listener) error {
 		switch {
 		case err == nil:
 			wait = 0
-			go f.serve(c.(*clientConn)) // stop waits for it
+			fc := newFastConn(f, c.(*clientConn))
+			if !f.add(fc) {
+				c.Close()
+				continue
+			}
+			go f.serve(fc) // stop waits for it
 		case errors.As(err, &ne) && ne.Temporary(): // no descriptors are left
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 			f.log.Warn("client not accepted", "err", err)
@@ -56,13 +61,9 @@ func (f *fastEngine) accept(ln net.Listener) error {
 	}
 }
 
-// serve serves the connection until it ends, or is another's.
-func (f *fastEngine) serve(c *clientConn) {
-	fc := newFastConn(f, c)
-	if !f.add(fc) {
-		c.Close()
-		return
-	}
+// serve serves the connection, which was added, until it ends, or is another's.
+func (f *fastEngine) serve(fc *fastConn) {
+	c := fc.c
 	defer f.remove(fc)
 	c.watched.Store(true)
 	for {

@@ -27,6 +27,8 @@ type port struct {
 	filtered, all bool
 	prefixes      []netip.Prefix
 
+	accepting sync.WaitGroup // the loop that calls Accept
+
 	held    *atomic.Int64
 	holding sync.WaitGroup
 	close   sync.Once
@@ -57,6 +59,7 @@ func (p *port) Accept() (net.Conn, error) {
 			continue
 		}
 		if e != nil && e.listener != nil && e.listener.tls != nil {
+			p.tls.busy.Add(1)
 			go p.tls.take(c, p.key, tcp.AddrPort()) // ends in time, or with the connection
 			continue
 		}

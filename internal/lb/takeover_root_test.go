@@ -116,7 +116,10 @@ func TestParent_TakeOverLeavesWhatIsOpen(t *testing.T) {
 		p.killParent()
 		p.install()
 		p.start()
-		eventually(t, "another worker", func() bool { return p.worker() != before })
+		eventually(t, "another worker has the snapshot", func() bool {
+			st, err := p.client.Status(t.Context(), 0)
+			return err == nil && st.Rev == p.rev && p.worker() != before
+		})
 	}
 	takeOver()
 	eventually(t, "it is noted", func() bool { return len(retired(p.dir)) == 1 })

@@ -81,9 +81,8 @@ func newTerminator(cs *conns, log *accessLog, entryOf func(portKey) *entry) *ter
 	return t
 }
 
-// take does the handshake with a new client.
+// take does the handshake with a new client, which was counted in busy.
 func (t *terminator) take(c net.Conn, key portKey, peer netip.AddrPort) {
-	t.busy.Add(1)
 	defer t.busy.Add(-1)
 	h, begun := &handshaking{Conn: c, key: key}, clock()
 	s := tls.Server(h, t.base)

@@ -212,7 +212,7 @@ func (w *worker) reload(ctx context.Context) error {
 	return w.apply(ctx, s)
 }
 
-// close ends accepting. Answers say from now on that they are the last on their connection. Again is harmless.
+// close ends accepting: whoever was accepted is among the connections when it returns, or in a handshake. Answers say from now on that they are the last on their connection. Again is harmless.
 func (w *worker) close() {
 	w.proxy.retiring.Store(true)
 	w.mu.Lock()
@@ -222,6 +222,7 @@ func (w *worker) close() {
 	}
 	for _, p := range w.ports {
 		p.Close()
+		defer p.accepting.Wait()
 	}
 	w.home.sockets.release()
 	for _, g := range w.groups {
@@ -299,7 +300,9 @@ func (w *worker) sweep(ctx context.Context) {
 
 // serve accepts at a port until it is closed.
 func (w *worker) serve(p *port) {
+	p.accepting.Add(1)
 	w.tasks.Go(func() {
+		defer p.accepting.Done()
 		serve := w.server.Serve
 		if w.fast != nil {
 			serve = w.fast.accept
