@@ -34,6 +34,7 @@ func TestBuild(t *testing.T) {
 	t.Run("killed client", func(t *testing.T) { l.killedClient(ctx, t) })
 	t.Run("found again", func(t *testing.T) { l.foundAgain(ctx, t) })
 	t.Run("killed builder", func(t *testing.T) { l.killedBuilder(ctx, t) })
+	t.Run("ending builder", func(t *testing.T) { l.endingBuilder(ctx, t) })
 	t.Run("stopped when idle", func(t *testing.T) { l.idle(ctx, t) })
 }
 
@@ -300,6 +301,22 @@ func (l *lab) killedBuilder(ctx context.Context, t *testing.T) {
 	for what, left := range l.traces(t) {
 		t.Errorf("left over after Stop: %s: %v", what, left)
 	}
+}
+
+// endingBuilder: a builder that is there when a build looks for it, and ends before it answers, is replaced.
+func (l *lab) endingBuilder(ctx context.Context, t *testing.T) {
+	if err := l.daemon.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	p, err := start("/bin/sleep", []string{"1"}, os.Environ(), filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Config = l.daemon.configHash()
+	if err := p.write(l.daemon.pidFile()); err != nil {
+		t.Fatal(err)
+	}
+	l.builds(ctx, t)
 }
 
 func (l *lab) idle(ctx context.Context, t *testing.T) {

@@ -23,6 +23,8 @@ const (
 	defaultIdle  = 10 * time.Minute
 )
 
+var errEnded = errors.New("the builder ended at its start")
+
 // Network is what the RUN steps of a build can reach.
 type Network string
 
@@ -221,7 +223,10 @@ func (d *Daemon) ensureLocked(ctx context.Context) error {
 		d.proc, _ = readProcess(d.pidFile())
 	}
 	if d.proc != nil && d.proc.alive() && d.proc.Config == d.configHash() {
-		return d.ready(ctx)
+		if err := d.ready(ctx); !errors.Is(err, errEnded) {
+			return err
+		}
+		// It was ending when it was looked at, as one that is killed does for some milliseconds.
 	}
 	// Killed, or with another configuration, or none: what it left goes first.
 	if err := d.stopLocked(ctx); err != nil {
@@ -270,7 +275,7 @@ func (d *Daemon) ready(ctx context.Context) error {
 			return nil
 		}
 		if !d.proc.alive() {
-			return fmt.Errorf("the builder ended at its start. The end of %s:\n%s", d.logFile(), tail(d.logFile(), 10))
+			return fmt.Errorf("%w. The end of %s:\n%s", errEnded, d.logFile(), tail(d.logFile(), 10))
 		}
 		select {
 		case <-ctx.Done():
