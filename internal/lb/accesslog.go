@@ -107,7 +107,7 @@ func (p *proxy) logged(x *exchange) {
 	}
 	before := x.sentBefore
 	emit := func() { p.access.add(x.logEntry(x.conn.sent.Load()-before, time.Now())) }
-	if x.request.major == 1 && !x.tunnelled() {
+	if x.request.major == 1 && !x.tunnelled() && !x.conn.watched.Load() {
 		x.conn.flushed.Store(&emit) // net/http still has the end of the answer
 		return
 	}

@@ -23,7 +23,7 @@ const (
 
 // bareTarget answers every request with 100 bytes, or 1 MiB on /large, and as little work as can be: it looks for empty
 // lines.
-func bareTarget(b *testing.B, at string) netip.AddrPort {
+func bareTarget(b testing.TB, at string) netip.AddrPort {
 	ln, err := net.Listen("tcp4", at)
 	if err != nil {
 		b.Fatal(err)

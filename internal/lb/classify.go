@@ -59,6 +59,9 @@ const (
 
 // inspect judges one field by itself. A field that can't be sent on as it is, is dropped.
 func (h *head) inspect(f *field) {
+	if isToken(f.name) && !hasControl(f.value) && isASCII(f.value) {
+		return
+	}
 	switch {
 	case strings.ContainsAny(f.name, "\x00\r") || strings.ContainsAny(f.value, "\x00\r"):
 		h.verdict.raise(severe, "BadHeader")
@@ -86,9 +89,9 @@ func (h *head) judge() {
 	for i := range h.fields {
 		f := &h.fields[i]
 		switch n := len(f.name); {
-		case strings.EqualFold(f.name, contentLength):
+		case n == len(contentLength) && strings.EqualFold(f.name, contentLength):
 			lengths = append(lengths, f.value)
-		case strings.EqualFold(f.name, transferEncoding):
+		case n >= len(transferEncoding) && strings.EqualFold(f.name, transferEncoding):
 			codings = append(codings, f.value)
 		case n > 12 && resembles(f.name, contentLength):
 			likeLength = true
@@ -240,13 +243,19 @@ func letters(s string) string {
 // isHost says whether s can be the value of Host (RFC 3986, 3.2.2 and 3.2.3).
 func isHost(s string) bool {
 	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if !(unreserved(c) || strings.IndexByte("!$%&'()*+,:;=[]", c) >= 0) {
+		if !hostBytes[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+var hostBytes = func() (all [256]bool) {
+	for i := range all {
+		all[i] = unreserved(byte(i)) || strings.IndexByte("!$%&'()*+,:;=[]", byte(i)) >= 0
+	}
+	return all
+}()
 
 func hasControl(s string) bool {
 	for i := 0; i < len(s); i++ {

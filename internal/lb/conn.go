@@ -163,7 +163,7 @@ func (c *clientConn) begin(x *exchange) {
 }
 
 func (c *clientConn) end(x *exchange) {
-	c.touch()
+	c.last.Store(int64(x.endedAt))
 	if c.multiplexed() {
 		c.streams.remove(x)
 		return
@@ -179,17 +179,25 @@ func (c *clientConn) end(x *exchange) {
 	}
 }
 
-// abort ends a request from outside its handler, which answers if nothing was answered yet, and the connection with
-// it. The handler may be waiting for the client to send, or to receive: so reading ends, and writing soon. Again is
-// harmless.
+// abort is abortIf whatever the request is about.
 func (c *clientConn) abort(x *exchange, cause error) {
+	c.abortIf(x, cause, func() bool { return true })
+}
+
+// abortIf ends a request from outside its handler, which answers if nothing was answered yet, and the connection with
+// it. The handler may be waiting for the client to send, or to receive: so reading ends, and writing soon. Again is
+// harmless. The fast engine uses an exchange again: so holds is asked when it is sure that it is about the request that is
+// ended.
+func (c *clientConn) abortIf(x *exchange, cause error, holds func() bool) {
 	if c.multiplexed() {
-		c.streams.abort(x, cause)
+		if holds() {
+			c.streams.abort(x, cause)
+		}
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.active.Load() != x {
+	if c.active.Load() != x || !holds() {
 		return
 	}
 	x.cancel(cause)
@@ -306,13 +314,14 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 			c.streams.sweep(d)
 			continue
 		}
-		if d <= 0 || now-time.Duration(c.last.Load()) <= d {
+		isIdle := func() bool { return now-time.Duration(c.last.Load()) > d }
+		if d <= 0 || !isIdle() {
 			continue
 		}
 		x := c.active.Load()
 		switch {
 		case x != nil:
-			c.abort(x, errIdle)
+			c.abortIf(x, errIdle, isIdle)
 		case c.partial.Load():
 			c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 			c.Conn.Write([]byte(rawReply(http.StatusRequestTimeout)))
@@ -328,9 +337,7 @@ func (cs *conns) cut(m *member) {
 	m.cut.Store(true)
 	for _, c := range cs.list() {
 		for _, x := range c.exchanges() {
-			if x.member.Load() == m {
-				c.abort(x, errDrainEnd)
-			}
+			c.abortIf(x, errDrainEnd, func() bool { return x.member.Load() == m })
 		}
 	}
 }

@@ -25,7 +25,8 @@ var (
 //
 // begin notes that a request has come. The engine has set conn, request, arrival and cancel.
 func (p *proxy) begin(x *exchange) {
-	x.started, x.slot, x.grpc = time.Now(), p.trace.reserve(), x.request.isGRPC()
+	x.started, x.startedAt, x.grpc = time.Now(), clock(), x.request.isGRPC()
+	x.noted, x.number = p.trace.reserve()
 	x.original = x.arrival.url(x.request.target)
 	x.url = x.original
 	x.close = p.retiring.Load() || x.conn.streams.worn()
@@ -57,7 +58,7 @@ func (p *proxy) decide(x *exchange) (*ownAnswer, error) {
 			return nil, errNotAdmitted
 		}
 		b := x.listener.balancer
-		x.close = x.close || clock()-x.conn.born > b.Life() || x.arrival.verdict.closes(b.Routing.Desync)
+		x.close = x.close || x.startedAt-x.conn.born > b.Life() || x.arrival.verdict.closes(b.Routing.Desync)
 		if status := x.refusal(); status != 0 {
 			return errorPage(status), nil
 		}
@@ -89,9 +90,8 @@ func (p *proxy) decide(x *exchange) (*ownAnswer, error) {
 
 // answeredBy notes the status of the target's answer, of which nothing has gone to the client yet.
 func (x *exchange) answeredBy(status int) {
-	x.answeredAt = time.Now()
+	x.answeredAt = x.now()
 	x.answered, x.status = status, status
-	x.record(0)
 }
 
 // Private

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/lotse-project/lotse/internal/lbconfig"
 )
 
 // exchange is one request and its answer.
@@ -38,40 +36,20 @@ type exchange struct {
 	last      atomic.Int64                // clock() of the last byte either way; with HTTP/2
 
 	started, sentAt, answeredAt time.Time
-	sentBefore                  int64  // conn.sent when it began
-	location                    string // of a redirect
-	original                    string // path and query before the rule's rewrites
-	trace                       string // X-Amzn-Trace-Id for the target
-	status                      int    // to the client; 0 while nothing was answered
-	answered                    int    // by the target
-	slot                        *atomic.Pointer[traced]
-	noted                       *traced // what it holds
+	startedAt, endedAt          time.Duration // by clock
+	sentBefore                  int64         // conn.sent when it began
+	location                    string        // of a redirect
+	original                    string        // path and query before the rule's rewrites
+	trace                       string        // X-Amzn-Trace-Id for the target
+	status                      int           // to the client; 0 while nothing was answered
+	answered                    int           // by the target
+	noted                       *traced
+	number                      uint64 // of noted
 }
 
 type exchangeKey struct{}
 
 func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
-
-// record makes the exchange visible in the trace.
-func (x *exchange) record(took time.Duration) {
-	t := &traced{Request: lbconfig.Request{TraceID: x.trace, Time: x.started, Status: x.status, Answered: x.answered, Duration: took}}
-	if x.noted != nil {
-		t.Method, t.Host, t.Path, t.requestID = x.noted.Method, x.noted.Host, x.noted.Path, x.noted.requestID
-	} else {
-		t.describe(x.request.method, x.request.host, x.path(), first(x.request.fields, "X-Request-Id"))
-	}
-	x.noted = t
-	if x.listener != nil {
-		t.Balancer = x.listener.balancer.ARN
-	}
-	if x.rule != nil {
-		t.Rule = x.rule.arn
-	}
-	if m := x.member.Load(); m != nil {
-		t.Group, t.Target = m.group.arn, x.up.host
-	}
-	x.slot.Store(t)
-}
 
 // path is the path that the client asked for, decoded.
 func (x *exchange) path() string {
@@ -97,9 +75,13 @@ func (x *exchange) rewrite() bool {
 	return ok
 }
 
+// now is the time of day, which began with the exchange.
+func (x *exchange) now() time.Time { return x.started.Add(clock() - x.startedAt) }
+
 // finish gives the claim back and counts.
 func (x *exchange) finish() {
-	took := time.Since(x.started)
+	x.endedAt = clock()
+	took := x.endedAt - x.startedAt
 	if m := x.member.Load(); m != nil {
 		m.release()
 		m.group.requests.count(x.answered, took)

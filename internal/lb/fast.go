@@ -342,10 +342,10 @@ func (fc *fastConn) read(p []byte) (n int, err error) {
 func (fc *fastConn) send(p []byte) (err error) {
 	fc.c.touch()
 	fc.c.sent.Add(int64(len(p)))
-	if fc.sock != nil {
-		_, err = fc.sock.Write(p)
-	} else {
+	if fc.sock == nil {
 		_, err = fc.c.Conn.Write(p)
+	} else if _, err = fc.sock.Write(p); !fc.sock.waited {
+		return err
 	}
 	fc.c.touch()
 	return err

@@ -12,30 +12,26 @@ import (
 	"unsafe"
 )
 
-// outBuffer is for a head with the beginning of a body.
-type outBuffer [40 << 10]byte
-
-// answerBuffer is for what comes from a target, and for the fields of its head, which are in those bytes.
-type answerBuffer struct {
-	bytes  [32 << 10]byte
-	fields []field
+// workspace is what passing a request or an answer on takes. Few are in use, since nobody has one while he waits: so
+// what is in them is in the processor's cache.
+type workspace struct {
+	out    [40 << 10]byte // a head with the beginning of a body
+	in     [32 << 10]byte // from a target
+	fields []field        // of a head in there
 }
 
-var (
-	outPool    = sync.Pool{New: func() any { return new(outBuffer) }}
-	answerPool = sync.Pool{New: func() any { return new(answerBuffer) }}
-)
+var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 
 // targetAnswer is a target's answer on its way to the client.
 type targetAnswer struct {
-	e    *fastExchange
-	t    *targetConn
-	buf  []byte
-	r, w int // what has been read and not passed on: buf[r:w]
-	out  *outBuffer
+	e     *fastExchange
+	t     *targetConn
+	space *workspace // nil while the target thinks
+	buf   []byte     // of it
+	r, w  int        // what has been read and not passed on: buf[r:w]
 
 	status  int
-	list    []field
+	list    []field // also of space
 	chunked bool
 	chunks  chunks
 	length  int64 // of the body; -1: as long as the connection, unless it is chunked
@@ -45,6 +41,24 @@ type targetAnswer struct {
 
 // value is that of fields, an interface.
 func (a *targetAnswer) value(name string, i int) (string, bool) { return valueIn(a.list, name, i) }
+
+// room is landing's.
+func (a *targetAnswer) room() []byte {
+	if a.space == nil {
+		a.space = workspaces.Get().(*workspace)
+		a.buf, a.list = a.space.in[:], a.space.fields
+	}
+	return a.buf
+}
+
+// vacate is landing's.
+func (a *targetAnswer) vacate() {
+	if a.space != nil {
+		a.space.fields = a.list[:0]
+		workspaces.Put(a.space)
+		a.space, a.buf, a.list = nil, nil, nil
+	}
+}
 
 // release gives the connection back, or closes it if it can't take another request. Again is harmless.
 func (a *targetAnswer) release() {
@@ -64,6 +78,7 @@ func (a *targetAnswer) release() {
 
 // readHead reads the head of the answer. Interim ones before it are passed on.
 func (a *targetAnswer) readHead() error {
+	a.room()
 	for {
 		end, err := a.fetchHead()
 		if err != nil {
@@ -90,15 +105,17 @@ func (a *targetAnswer) readHead() error {
 func (a *targetAnswer) pass() error {
 	e := a.e
 	e.answeredBy(a.status)
-	head := a.head(a.out[:0], e.fc.engine.proxy.cookies(&e.exchange, a))
+	head := a.head(a.space.out[:0], e.fc.engine.proxy.cookies(&e.exchange, a))
 	body, err := a.framed(a.buf[a.r:a.w])
 	e.begun = true
-	if len(head)+len(body) <= len(a.out) {
+	if len(head)+len(body) <= len(a.space.out) {
 		head = append(head, body...)
 		body = nil
 	}
 	if a.whole {
 		a.release() // before the client can ask again
+	} else {
+		e.record(0) // it may take long
 	}
 	if err := e.fc.send(head); err != nil {
 		return err

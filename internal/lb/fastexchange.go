@@ -32,14 +32,30 @@ type fastExchange struct {
 	uploaded chan struct{} // closed when the body's copying has ended; nil when there is nothing to copy
 	answer   targetAnswer
 	begun    bool // something of the answer has gone to the client
+
+	abortFn func(error) // abort
+}
+
+var exchangePool = sync.Pool{New: func() any {
+	e := &fastExchange{}
+	e.abortFn = e.abort
+	return e
+}}
+
+// recycle gives the exchange, which has ended, back.
+func (e *fastExchange) recycle() {
+	*e = fastExchange{abortFn: e.abortFn}
+	exchangePool.Put(e)
 }
 
 // exchange serves the request whose head has so many bytes.
 func (fc *fastConn) exchange(end int) sequel {
 	h, p := &fc.head, fc.engine.proxy
-	e := &fastExchange{fc: fc}
+	e := exchangePool.Get().(*fastExchange)
+	defer e.recycle()
+	e.fc = fc
 	x := &e.exchange
-	x.conn, x.arrival, x.cancel = fc.c, &e.arrived, e.abort
+	x.conn, x.arrival, x.cancel = fc.c, &e.arrived, e.abortFn
 	x.request = request{major: 1, proto: h.version, method: h.method, host: first(h, "Host"), target: h.target, fields: h}
 	e.arrived.received.Store(int64(end))
 	p.begin(x)
@@ -64,7 +80,6 @@ func (fc *fastConn) exchange(end int) sequel {
 		whole = e.forward(end, here, left)
 	}
 	p.end(x)
-	fc.c.flush()
 	switch {
 	case left > 0 && !e.body.done.Load():
 		if whole {
@@ -117,6 +132,7 @@ func (e *fastExchange) undo() {
 	if m := e.member.Swap(nil); m != nil {
 		m.release()
 	}
+	e.endedAt = e.startedAt
 	e.conn.end(&e.exchange)
 	e.conn.partial.Store(true)
 }
@@ -134,22 +150,16 @@ func (e *fastExchange) forward(end, here int, left int64) (whole bool) {
 			fc.c.abort(&e.exchange, cause) // who aborted before did not know of the body
 		}
 	}
-	e.sentAt = time.Now()
-	out := outPool.Get().(*outBuffer)
-	defer outPool.Put(out)
-	head := append(e.requestHead(out[:0]), fc.buf[fc.r+end:fc.r+end+here]...)
+	e.sentAt = e.now()
+	a := &e.answer
+	a.e = e
+	a.room()
+	defer a.vacate()
+	head := append(e.requestHead(a.space.out[:0]), fc.buf[fc.r+end:fc.r+end+here]...)
 	fc.r += end + here
 	if left == 0 && fc.r == fc.w {
 		fc.free() // while the target thinks
 	}
-	in := answerPool.Get().(*answerBuffer)
-	a := &e.answer
-	a.e, a.buf, a.out, a.list = e, in.bytes[:], out, in.fields
-	defer func() {
-		in.fields = a.list[:0]
-		answerPool.Put(in)
-		a.buf, a.out, a.list = nil, nil, nil
-	}()
 	t, err := e.deliver(head, a, left == 0)
 	if t == nil {
 		return e.fail(err)
@@ -185,7 +195,7 @@ func (e *fastExchange) deliver(head []byte, a *targetAnswer, whole bool) (*targe
 		e.waitFor(t)
 		n := 0
 		if whole {
-			n, a.w, err = t.ask(head, a.buf)
+			n, a.w, err = t.ask(head, a)
 		} else {
 			n, err = t.Write(head)
 		}
@@ -227,14 +237,15 @@ func (e *fastExchange) connect() (t *targetConn, kept bool, err error) {
 // upload copies the rest of the body.
 func (e *fastExchange) upload(t *targetConn, left int64) {
 	defer close(e.uploaded)
-	buf := answerPool.Get().(*answerBuffer)
-	defer answerPool.Put(buf)
+	space := workspaces.Get().(*workspace)
+	defer workspaces.Put(space)
+	buf := space.in[:]
 	for left > 0 {
-		n, err := e.fc.read(buf.bytes[:min(left, int64(len(buf.bytes)))])
+		n, err := e.fc.read(buf[:min(left, int64(len(buf)))])
 		e.arrived.received.Add(int64(n))
 		left -= int64(n)
 		if n > 0 {
-			if _, err := t.Write(buf.bytes[:n]); err != nil {
+			if _, err := t.Write(buf[:n]); err != nil {
 				return // the answer tells why
 			}
 		}

@@ -106,18 +106,18 @@ func (a *targetAnswer) head(out []byte, cookies []string) []byte {
 	for _, c := range cookies {
 		out = appendField(out, "Set-Cookie", c)
 	}
-	return e.closeHead(out, dated, a.chunked || a.length < 0)
+	return e.closeHead(out, e.answeredAt, dated, a.chunked || a.length < 0)
 }
 
-// closeHead adds what all answers have, and ends the head.
-func (e *fastExchange) closeHead(out []byte, dated, chunked bool) []byte {
+// closeHead adds what all answers have, at the time of theirs, and ends the head.
+func (e *fastExchange) closeHead(out []byte, at time.Time, dated, chunked bool) []byte {
 	if l := e.listener; l != nil {
 		for name, value := range l.headers.Response {
 			out = appendField(out, name, value)
 		}
 	}
 	if !dated {
-		out = appendField(out, "Date", dateNow())
+		out = appendField(out, "Date", dateOf(at))
 	}
 	if chunked {
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
@@ -180,7 +180,7 @@ func (e *fastExchange) reply(o *ownAnswer) bool {
 	if !e.close {
 		out = append(out, "Connection: keep-alive\r\n"...)
 	}
-	out = e.closeHead(out, replaced(replaces, "Date"), false)
+	out = e.closeHead(out, e.now(), replaced(replaces, "Date"), false)
 	if e.request.method != http.MethodHead {
 		out = append(out, o.body...)
 	}
@@ -236,9 +236,8 @@ type dated struct {
 
 var lastDate atomic.Pointer[dated]
 
-// dateNow is httpDate, written once a second.
-func dateNow() string {
-	now := time.Now()
+// dateOf is the Date of a time, written once a second.
+func dateOf(now time.Time) string {
 	if d := lastDate.Load(); d != nil && d.second == now.Unix() {
 		return d.text
 	}

@@ -1,9 +1,9 @@
 package lb
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -138,7 +138,8 @@ func forwardedHost(host string, port uint16, fallback string) string {
 	bare := hostOnly(host)
 	switch {
 	case bare == host && port != 80 && port != 443:
-		return host + ":" + strconv.Itoa(int(port))
+		var text [64]byte
+		return string(strconv.AppendUint(append(append(text[:0], host...), ':'), uint64(port), 10))
 	case bare != host && (port == 80 || port == 443):
 		return strings.TrimSuffix(host, ":"+strconv.Itoa(int(port)))
 	}
@@ -174,11 +175,12 @@ func traceID(in string, now time.Time) string {
 	return strings.Join(append([]string{newTraceID(name, now)}, kept...), ";")
 }
 
-// newTraceID is the name, 1-, the second in hexadecimal, and 96 random bits.
+// newTraceID is the name, 1-, the second in hexadecimal, and 96 random bits, which need be no secret.
 func newTraceID(name string, now time.Time) string {
 	var random [4 + 12]byte
 	binary.BigEndian.PutUint32(random[:], uint32(now.Unix()))
-	rand.Read(random[4:])
+	binary.NativeEndian.PutUint64(random[4:], rand.Uint64())
+	binary.NativeEndian.PutUint32(random[12:], rand.Uint32())
 	var text [48]byte
 	out := hex.AppendEncode(append(append(text[:0], name...), "1-"...), random[:4])
 	return string(hex.AppendEncode(append(out, '-'), random[4:]))

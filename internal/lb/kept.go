@@ -35,7 +35,7 @@ func (t *targetConn) Write(p []byte) (int, error) {
 }
 
 // ask writes a request and, if it can do that at once, reads some of the answer.
-func (t *targetConn) ask(request, answer []byte) (written, read int, err error) {
+func (t *targetConn) ask(request []byte, answer landing) (written, read int, err error) {
 	if t.sock != nil {
 		return t.sock.ask(request, answer)
 	}

@@ -137,6 +137,7 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 func (p *proxy) answered(resp *http.Response) error {
 	x := exchangeOf(resp.Request.Context())
 	x.answeredBy(resp.StatusCode)
+	x.record(0)
 	x.bodiless = resp.ContentLength == 0
 	for _, c := range p.cookies(x, httpFields(resp.Header)) {
 		resp.Header.Add("Set-Cookie", c)

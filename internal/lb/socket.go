@@ -15,11 +15,13 @@ import (
 type socket struct {
 	raw      syscall.RawConn
 	in, out  transfer
+	waited   bool // the last Write, for room in the kernel's buffer
 	readFn   func(fd uintptr) bool
 	writeFn  func(fd uintptr) bool
 	askFn    func(fd uintptr) bool
-	asking   bool // askFn has not written
-	full     bool // for askFn to write
+	answer   landing // of askFn
+	asking   bool    // askFn has not written
+	full     bool    // for askFn to write
 	peekFn   func(fd uintptr)
 	peekByte [1]byte
 	quiet    bool // by peekFn
@@ -30,6 +32,12 @@ type transfer struct {
 	p     []byte
 	n     int
 	errno syscall.Errno
+}
+
+// landing is where an answer goes. It need be there only when something has come.
+type landing interface {
+	room() []byte
+	vacate() // nothing has come, and room is asked for again
 }
 
 // socketOf is nil when the connection is not plain TCP.
@@ -66,7 +74,7 @@ func (s *socket) Read(p []byte) (int, error) {
 
 // Write is io.Writer's.
 func (s *socket) Write(p []byte) (int, error) {
-	s.out = transfer{p: p}
+	s.out, s.waited = transfer{p: p}, false
 	err := s.raw.Write(s.writeFn)
 	n, errno := s.out.n, s.out.errno
 	s.out.p = nil
@@ -77,10 +85,11 @@ func (s *socket) Write(p []byte) (int, error) {
 }
 
 // ask writes out and reads some of the answer, in one go: net's poller is told to wait for an answer before out is
-// written, so that there need be no read that finds nothing. Nothing may have come before. read is 0 when out did not fit
-// into the kernel's buffer at once, and was written all the same.
-func (s *socket) ask(out, in []byte) (written, read int, err error) {
-	s.out, s.in, s.asking, s.full = transfer{p: out}, transfer{p: in}, true, false
+// written, so that there need be no read that finds nothing. Nothing may have come before. The answer's room is vacated
+// while it is waited for, and out with it. read is 0 when out did not fit into the kernel's buffer at once, and was written
+// all the same.
+func (s *socket) ask(out []byte, answer landing) (written, read int, err error) {
+	s.out, s.in, s.asking, s.full, s.answer = transfer{p: out}, transfer{}, true, false, answer
 	err = s.raw.Read(s.askFn)
 	if err == nil && s.full {
 		err = s.raw.Write(s.writeFn)
@@ -95,7 +104,7 @@ func (s *socket) ask(out, in []byte) (written, read int, err error) {
 	case read == 0 && !s.full:
 		err = io.EOF
 	}
-	s.out.p, s.in.p = nil, nil
+	s.out.p, s.in.p, s.answer = nil, nil, nil
 	return written, read, err
 }
 
@@ -115,16 +124,26 @@ func (s *socket) tryRead(fd uintptr) bool {
 func (s *socket) tryAsk(fd uintptr) bool {
 	if s.asking {
 		s.asking = false
-		s.full = !s.tryWrite(fd)
-		return s.full || s.out.errno != 0
+		if s.full = !s.tryWrite(fd); s.full || s.out.errno != 0 {
+			return true
+		}
+		s.out.p = nil
+		s.answer.vacate()
+		return false
 	}
-	return s.tryRead(fd)
+	s.in.p = s.answer.room()
+	if s.tryRead(fd) {
+		return true
+	}
+	s.in.p = nil
+	s.answer.vacate()
+	return false
 }
 
-// readNow reads what is there.
+// readNow reads what is there. recv(2) is shorter than read(2) within the kernel.
 func readNow(fd uintptr, p []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
 		if errno == syscall.EINTR {
 			continue
 		}
@@ -139,12 +158,13 @@ func (s *socket) tryWrite(fd uintptr) bool {
 	t := &s.out
 	for t.n < len(t.p) {
 		rest := t.p[t.n:]
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)))
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)), syscall.MSG_NOSIGNAL, 0, 0)
 		switch errno {
 		case 0:
 			t.n += int(n)
 		case syscall.EINTR:
 		case syscall.EAGAIN:
+			s.waited = true
 			return false
 		default:
 			t.errno = errno
