@@ -18,7 +18,7 @@ var (
 //
 //	begin    it counts from now on
 //	decide   an answer of the balancer's own, or a target is claimed (x.member) and there is a way to it (x.up)
-//	         (the engine sends the request: see exchange's hostForTarget, setForwarded, url and trace)
+//	         (the engine sends the request: see exchange's appendHost, setForwarded, url and trace)
 //	answeredBy, cookies   when the head of the target's answer is there
 //	failure  or, without one, what the client is told
 //	end      always

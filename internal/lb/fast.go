@@ -158,7 +158,6 @@ type fastConn struct {
 
 	buf   *buffer // nil while it waits
 	r, w  int     // what has been read and not used: buf[r:w]
-	head  head
 	small [1]byte // to wait with, with TLS
 
 	firstFn func(fd uintptr) bool // tryFirst
@@ -195,12 +194,14 @@ func (fc *fastConn) next() sequel {
 
 // take serves the request whose head has so many bytes.
 func (fc *fastConn) take(end int) sequel {
-	h := &fc.head
-	h.parse(string(fc.buf[fc.r : fc.r+end]))
-	if !h.ordinary(fc.buf[fc.r:]) {
+	e := exchangePool.Get().(*fastExchange)
+	defer e.recycle()
+	e.fc = fc
+	e.head.parse(string(fc.buf[fc.r : fc.r+end]))
+	if !e.head.ordinary(fc.buf[fc.r:]) {
 		return fc.leave()
 	}
-	return fc.exchange(end)
+	return e.serve(end)
 }
 
 // leave hands the connection over to net/http, with what has been read.

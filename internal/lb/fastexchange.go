@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -21,6 +22,7 @@ const lingerTime = 500 * time.Millisecond
 type fastExchange struct {
 	exchange
 	fc      *fastConn
+	head    head
 	arrived arrival
 
 	mu       sync.Mutex
@@ -44,17 +46,14 @@ var exchangePool = sync.Pool{New: func() any {
 
 // recycle gives the exchange, which has ended, back.
 func (e *fastExchange) recycle() {
-	*e = fastExchange{abortFn: e.abortFn}
+	*e = fastExchange{abortFn: e.abortFn, head: head{fields: e.head.fields[:0]}}
 	exchangePool.Put(e)
 }
 
-// exchange serves the request whose head has so many bytes.
-func (fc *fastConn) exchange(end int) sequel {
-	h, p := &fc.head, fc.engine.proxy
-	e := exchangePool.Get().(*fastExchange)
-	defer e.recycle()
-	e.fc = fc
-	x := &e.exchange
+// serve serves the request, whose head has so many bytes.
+func (e *fastExchange) serve(end int) sequel {
+	fc, h, x := e.fc, &e.head, &e.exchange
+	p := fc.engine.proxy
 	x.conn, x.arrival, x.cancel = fc.c, &e.arrived, e.abortFn
 	x.request = request{major: 1, proto: h.version, method: h.method, host: first(h, "Host"), target: h.target, fields: h}
 	e.arrived.received.Store(int64(end))
@@ -194,9 +193,12 @@ func (e *fastExchange) deliver(head []byte, a *targetAnswer, whole bool) (*targe
 		}
 		e.waitFor(t)
 		n := 0
-		if whole {
-			n, a.w, err = t.ask(head, a)
-		} else {
+		switch {
+		case whole:
+			n, a.w, err = t.ask(head, a, kept)
+		case kept && !t.usable():
+			err = syscall.EPIPE
+		default:
 			n, err = t.Write(head)
 		}
 		if err == nil || n == len(head) {

@@ -36,13 +36,13 @@ func hopByHop(name string) bool {
 func (e *fastExchange) requestHead(out []byte) []byte {
 	x, r := &e.exchange, &e.listener.balancer.Routing
 	out = append(append(append(out, x.request.method...), ' '), x.url...)
-	out = appendField(append(out, " HTTP/1.1\r\n"...), "Host", x.hostForTarget())
+	out = append(x.appendHost(append(out, " HTTP/1.1\r\nHost: "...)), "\r\n"...)
 	var told []field
 	if r.TLSHeaders {
 		told = x.conn.session.told(x.listener.headers)
 	}
-	for i := range e.fc.head.fields {
-		f := &e.fc.head.fields[i]
+	for i := range e.head.fields {
+		f := &e.head.fields[i]
 		if hopByHop(f.name) || balancersOwn(f.name, r.ForwardedFor == lbconfig.Preserve) ||
 			r.DropInvalidHeaders && !validName(f.name) || listed(told, f.name) {
 			continue
@@ -111,7 +111,7 @@ func (a *targetAnswer) head(out []byte, cookies []string) []byte {
 
 // closeHead adds what all answers have, at the time of theirs, and ends the head.
 func (e *fastExchange) closeHead(out []byte, at time.Time, dated, chunked bool) []byte {
-	if l := e.listener; l != nil {
+	if l := e.listener; l != nil && len(l.headers.Response) > 0 { // nearly none has
 		for name, value := range l.headers.Response {
 			out = appendField(out, name, value)
 		}

@@ -84,13 +84,13 @@ func (x *exchange) forwardedFor() string {
 	}
 }
 
-// hostForTarget is the Host header that the target gets.
-func (x *exchange) hostForTarget() string {
+// appendHost appends the Host header that the target gets.
+func (x *exchange) appendHost(out []byte) []byte {
 	b := x.listener.balancer
 	if b.Routing.PreserveHost && x.host != "" {
-		return x.host
+		return append(out, x.host...)
 	}
-	return forwardedHost(x.host, x.entry.port, b.DNSName)
+	return appendForwardedHost(out, x.host, x.entry.port, b.DNSName)
 }
 
 // dropInvalid removes fields with names that routing.http.drop_invalid_header_fields calls invalid: all but
@@ -128,22 +128,21 @@ func respell(h http.Header, names []string) {
 	}
 }
 
-// forwardedHost is the Host header for the target: in lower case, with the listener's port unless it is the default.
-// Source: ALB user guide, host header preservation.
-func forwardedHost(host string, port uint16, fallback string) string {
+// appendForwardedHost appends the Host header for the target: in lower case, with the listener's port unless it is the
+// default. Source: ALB user guide, host header preservation.
+func appendForwardedHost(out []byte, host string, port uint16, fallback string) []byte {
 	if host == "" { // HTTP/1.0
 		host = fallback
 	}
-	host = strings.ToLower(host)
-	bare := hostOnly(host)
-	switch {
-	case bare == host && port != 80 && port != 443:
-		var text [64]byte
-		return string(strconv.AppendUint(append(append(text[:0], host...), ':'), uint64(port), 10))
-	case bare != host && (port == 80 || port == 443):
-		return strings.TrimSuffix(host, ":"+strconv.Itoa(int(port)))
+	bare, standard := hostOnly(host) == host, port == 80 || port == 443
+	if !bare && standard {
+		host = strings.TrimSuffix(host, ":"+strconv.Itoa(int(port)))
 	}
-	return host
+	out = append(out, strings.ToLower(host)...)
+	if bare && !standard {
+		out = strconv.AppendUint(append(out, ':'), uint64(port), 10)
+	}
+	return out
 }
 
 // traceID is the X-Amzn-Trace-Id for the target, made from the one that came in.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -34,10 +35,13 @@ func (t *targetConn) Write(p []byte) (int, error) {
 	return t.Conn.Write(p)
 }
 
-// ask writes a request and, if it can do that at once, reads some of the answer.
-func (t *targetConn) ask(request []byte, answer landing) (written, read int, err error) {
+// ask writes a request and, if it can do that at once, reads some of the answer. A connection that was idle must be usable.
+func (t *targetConn) ask(request []byte, answer landing, wasIdle bool) (written, read int, err error) {
 	if t.sock != nil {
-		return t.sock.ask(request, answer)
+		return t.sock.ask(request, answer, wasIdle)
+	}
+	if wasIdle && !t.usable() {
+		return 0, 0, syscall.EPIPE
 	}
 	written, err = t.Conn.Write(request)
 	return written, 0, err
@@ -60,24 +64,18 @@ type keptConns struct {
 	retired bool
 }
 
-// take returns one that can take a request, nil without one.
+// take returns one that may be usable, nil without one.
 func (k *keptConns) take() *targetConn {
-	for {
-		k.mu.Lock()
-		n := len(k.conns)
-		if n == 0 {
-			k.mu.Unlock()
-			return nil
-		}
-		t := k.conns[n-1]
-		k.conns[n-1] = nil
-		k.conns = k.conns[:n-1]
-		k.mu.Unlock()
-		if t.usable() {
-			return t
-		}
-		t.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := len(k.conns)
+	if n == 0 {
+		return nil
 	}
+	t := k.conns[n-1]
+	k.conns[n-1] = nil
+	k.conns = k.conns[:n-1]
+	return t
 }
 
 func (k *keptConns) put(t *targetConn) {

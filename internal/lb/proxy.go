@@ -112,7 +112,7 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL = targetURL(x.up.wire.scheme(), x.url, x.up.host)
 	pr.Out.Trailer = pr.In.Trailer // which is filled in when the body has been read
 	b := x.listener.balancer
-	pr.Out.Host = x.hostForTarget()
+	pr.Out.Host = string(x.appendHost(nil))
 	pr.Out.Close = x.arrival.verdict.closes(b.Routing.Desync)
 	for _, name := range []string{"Forwarded", "X-Forwarded-Host"} {
 		if v, ok := in[name]; ok {

@@ -21,6 +21,7 @@ type socket struct {
 	askFn    func(fd uintptr) bool
 	answer   landing // of askFn
 	asking   bool    // askFn has not written
+	wary     bool    // askFn is to look first
 	full     bool    // for askFn to write
 	peekFn   func(fd uintptr)
 	peekByte [1]byte
@@ -86,10 +87,11 @@ func (s *socket) Write(p []byte) (int, error) {
 
 // ask writes out and reads some of the answer, in one go: net's poller is told to wait for an answer before out is
 // written, so that there need be no read that finds nothing. Nothing may have come before. The answer's room is vacated
-// while it is waited for, and out with it. read is 0 when out did not fit into the kernel's buffer at once, and was written
+// while it is waited for, and out with it. When it is wary, nothing is written if something has come all the same, be it
+// the end. read is 0 when out did not fit into the kernel's buffer at once, and was written
 // all the same.
-func (s *socket) ask(out []byte, answer landing) (written, read int, err error) {
-	s.out, s.in, s.asking, s.full, s.answer = transfer{p: out}, transfer{}, true, false, answer
+func (s *socket) ask(out []byte, answer landing, wary bool) (written, read int, err error) {
+	s.out, s.in, s.asking, s.wary, s.full, s.answer = transfer{p: out}, transfer{}, true, wary, false, answer
 	err = s.raw.Read(s.askFn)
 	if err == nil && s.full {
 		err = s.raw.Write(s.writeFn)
@@ -124,6 +126,12 @@ func (s *socket) tryRead(fd uintptr) bool {
 func (s *socket) tryAsk(fd uintptr) bool {
 	if s.asking {
 		s.asking = false
+		if s.wary {
+			if s.peek(fd); !s.quiet {
+				s.out.errno = syscall.EPIPE
+				return true
+			}
+		}
 		if s.full = !s.tryWrite(fd); s.full || s.out.errno != 0 {
 			return true
 		}
