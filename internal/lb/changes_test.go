@@ -31,9 +31,9 @@ import (
 // on new connections, HTTP/2, gRPC, echoes over an upgraded connection, long uploads and downloads. Not one may fail, nor
 // have another body than it should. With LOTSE_SOAK there are 200 changes of each at some 2,000 requests a second.
 func TestChanges_LoseNothing(t *testing.T) {
-	changes, long, each, many, pause := 15, time.Second, 10*time.Millisecond, 4, time.Millisecond
+	changes, long, each, many, period := 15, time.Second, 10*time.Millisecond, 4, time.Millisecond
 	if os.Getenv("LOTSE_SOAK") != "" {
-		changes, long, each, many, pause = 200, 10*time.Second, 200*time.Millisecond, 20, 20*time.Millisecond
+		changes, long, each, many, period = 200, 10*time.Second, 200*time.Millisecond, 20, 20*time.Millisecond
 	}
 	r := newRig(t)
 	plain, secured := freePort(t), freePort(t)
@@ -64,12 +64,12 @@ func TestChanges_LoseNothing(t *testing.T) {
 
 	c := newClients(t, local(plain), local(secured), long, before, after)
 	for range many {
-		c.start("kept", pause, c.kept)
-		c.start("HTTP/2", pause, c.http2)
+		c.start("kept", period, c.kept)
+		c.start("HTTP/2", period, c.http2)
 	}
-	c.start("new", pause, c.fresh)
-	c.start("call", pause, c.call)
-	c.start("echo", pause, c.echo)
+	c.start("new", period, c.fresh)
+	c.start("call", period, c.call)
+	c.start("echo", period, c.echo)
 	c.start("upload", 0, c.upload)
 	c.start("download", 0, c.download)
 
@@ -211,14 +211,17 @@ func newClients(t *testing.T, plain, secured string, long time.Duration, trusted
 	return c
 }
 
-// start has one client more ask, with a pause between two requests.
-func (c *clients) start(kind string, pause time.Duration, ask func(n int) error) {
+// start has one client more ask, once in each period, or as soon as the answer before is there.
+func (c *clients) start(kind string, period time.Duration, ask func(n int) error) {
 	c.running.Go(func() {
-		for n := 0; ; n++ {
+		for n, next := 0, time.Now(); ; n, next = n+1, next.Add(period) {
 			select {
 			case <-c.stop:
 				return
-			case <-time.After(pause):
+			case <-time.After(time.Until(next)):
+			}
+			if c.stopped() {
+				return
 			}
 			err := ask(n)
 			c.mu.Lock()
@@ -231,10 +234,17 @@ func (c *clients) start(kind string, pause time.Duration, ask func(n int) error)
 	})
 }
 
-func (c *clients) halt() {
+func (c *clients) stopped() bool {
 	select {
 	case <-c.stop:
+		return true
 	default:
+		return false
+	}
+}
+
+func (c *clients) halt() {
+	if !c.stopped() {
 		close(c.stop)
 	}
 	c.running.Wait()
