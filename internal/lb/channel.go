@@ -50,7 +50,7 @@ func inheritedHome(l *slog.Logger) (*home, error) {
 		snapshot:  ps.snapshot,
 		open:      ps.open,
 		serve:     ps.run,
-		succeeded: ps.retire.Load,
+		succeeded: ps.succeeded,
 	}, nil
 }
 
@@ -73,7 +73,8 @@ type parentSockets struct {
 
 	call sync.Mutex // one request at a time
 
-	retire atomic.Bool // the last parent has another worker to come
+	retire   atomic.Bool // the last parent has another worker to come
+	retiring atomic.Bool // and has said so with SIGTERM
 
 	mu     sync.Mutex
 	conn   *net.UnixConn // nil while the parent is away
@@ -147,10 +148,12 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 	defer s.mu.Unlock()
 	var keys []heldKey
 	var out []int
-	for k, h := range s.mine {
-		keys, out = append(keys, heldKey{k, h.ns}), append(out, h.fd)
+	for _, all := range []map[portKey]heldSocket{s.mine, s.parked} {
+		for k, h := range all {
+			keys, out = append(keys, heldKey{k, h.ns}), append(out, h.fd)
+		}
 	}
-	if err := sendHeld(c, keys, out, false); err != nil {
+	if err := sendHeld(c, keys, out, s.retiring.Load()); err != nil {
 		return err
 	}
 	theirs, err := receiveHeld(c)
@@ -158,6 +161,9 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 		return err
 	}
 	for i, k := range theirs.keys {
+		if old, ok := s.parked[k.Key]; ok {
+			unix.Close(old.fd)
+		}
 		if _, ok := s.mine[k.Key]; ok {
 			unix.Close(theirs.fds[i])
 			continue
@@ -175,6 +181,12 @@ func (s *parentSockets) greet(c *net.UnixConn) error {
 	s.stock.wake()
 	s.log.Debug("parent is there", "held", len(s.mine), "received", len(theirs.keys), "retire", theirs.retire)
 	return nil
+}
+
+// succeeded is home's.
+func (s *parentSockets) succeeded() bool {
+	s.retiring.Store(s.retire.Load())
+	return s.retire.Load()
 }
 
 // open is an opener.
@@ -287,13 +299,13 @@ func (s *parentSockets) listen(ctx context.Context, key portKey, have uint64) (n
 	ctx, cancel := s.patient(ctx)
 	defer cancel()
 	s.mu.Lock()
-	parked, ok := s.parked[key]
-	delete(s.parked, key)
+	parked, ok := s.parked[key] // stays there until it is another's, or nobody's: a parent that comes meanwhile must get it
 	s.mu.Unlock()
 	if ok && have == 0 {
 		have = parked.ns
 	}
 	reply, fds, err := s.request(ctx, message{Op: opListen, Port: key, Have: have})
+	parked, ok = s.unpark(key)
 	switch {
 	case errors.Is(err, errAway) && have != 0: // what we have is as good as it was
 		reply.NS = have
@@ -318,6 +330,14 @@ func (s *parentSockets) listen(ctx context.Context, key portKey, have uint64) (n
 		return nil, 0, oneSocket(fds, nil)
 	}
 	return nil, have, nil
+}
+
+func (s *parentSockets) unpark(key portKey) (heldSocket, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, ok := s.parked[key]
+	delete(s.parked, key)
+	return h, ok
 }
 
 // adopt makes a listener of a socket. The descriptor stays, for the next parent.

@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 		must(RunWorker(ctx, WorkerOptions{Inherited: true, Engine: os.Getenv("LB_TEST_ENGINE"), Log: testLog()}))
 	case "parent":
 		dir := os.Getenv("LB_TEST_DIR")
+		passing = func(step string) {
+			if step == os.Getenv("LB_TEST_DIES") {
+				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+		}
 		must(RunParent(ctx, ParentOptions{RunDir: dir, SnapshotPath: filepath.Join(dir, "snapshot.json"),
 			KeyPath: filepath.Join(dir, "key"), Command: []string{os.Args[0]}, Env: workerRole(), Log: testLog()}))
 	case "reverseproxy":

@@ -117,6 +117,7 @@ type parent struct {
 	held    map[portKey]heldSocket // every listening socket of the worker
 	channel *net.UnixListener      // nil until a worker is started: one that was taken over has its own
 	control *net.UnixListener
+	leaving []leaver
 }
 
 // Restarts: the first is at once; workers that live less than shortLife are started again ever more slowly.
@@ -128,7 +129,7 @@ const (
 
 func (p *parent) run(ctx context.Context) error {
 	w, conn := p.takeOver(ctx)
-	wait, had := time.Duration(0), w != nil
+	wait, had := time.Duration(0), w != nil || len(p.leaving) > 0
 	for ctx.Err() == nil {
 		if w == nil {
 			var err error
@@ -165,6 +166,7 @@ func (p *parent) run(ctx context.Context) error {
 		w.end(p.o.StopTimeout)
 		w.close()
 	}
+	p.forgetLeaving()
 	EndRetired(p.o.RunDir, p.o.StopTimeout)
 	for _, name := range []string{WorkerPIDFile, channelSocket, ControlSocket} {
 		os.Remove(filepath.Join(p.o.RunDir, name))
@@ -173,9 +175,11 @@ func (p *parent) run(ctx context.Context) error {
 }
 
 // takeOver finds the worker that a killed parent left, takes what it holds, and returns it with the connection to it;
-// nil without one. A worker of another build, or command, retires and is not returned: the next one begins with its sockets.
+// nil without one. A worker of another build, or command, is to leave and is not returned: the next one begins with its
+// sockets.
 func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
-	e, err := p.meet(ctx, nil)
+	p.meetLeaving(ctx)
+	e, err := p.meet(ctx, nil, channelSocket)
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
 			p.log.Error("the worker that is there does not answer; it is replaced", "err", err)
@@ -193,13 +197,12 @@ func (p *parent) takeOver(ctx context.Context) (*process, *net.UnixConn) {
 	if !e.current {
 		p.log.Info("the worker is of another build, or has another engine; it is replaced", "pid", e.pid, "ports", len(p.held))
 		e.conn.Close()
-		p.noteRetired(w)
-		w.signal(unix.SIGTERM)
-		w.close()
+		p.leave(w)
 		return nil, nil
 	}
 	p.log.Info("worker taken over", "pid", e.pid, "ports", len(p.held))
 	p.note(w)
+	p.dismiss() // it has their sockets
 	return w, e.conn
 }
 
@@ -209,9 +212,11 @@ func (p *parent) serve(ctx context.Context, w *process, conn *net.UnixConn) {
 		var err error
 		if conn == nil {
 			var e *encounter
-			if e, err = p.meet(ctx, w); err == nil {
+			if e, err = p.meet(ctx, w, channelSocket); err == nil {
 				conn = e.conn
 				p.take(e)
+				passing("greeted")
+				p.dismiss()
 			}
 		}
 		if conn != nil {
@@ -238,10 +243,11 @@ type encounter struct {
 }
 
 // meet connects to the worker and exchanges listening sockets with it: the parent gets what the worker holds, and
-// sends what it holds itself and the worker does not. w is nil while the worker is not known yet.
-func (p *parent) meet(ctx context.Context, w *process) (*encounter, error) {
+// sends what it holds itself and the worker does not. w is nil while the worker is not known yet. The name is that of the
+// socket where the worker waits.
+func (p *parent) meet(ctx context.Context, w *process, name string) (*encounter, error) {
 	d := net.Dialer{Control: wantCredentials}
-	c, err := d.Dial("unixpacket", filepath.Join(p.o.RunDir, channelSocket))
+	c, err := d.Dial("unixpacket", filepath.Join(p.o.RunDir, name))
 	if err != nil {
 		return nil, err
 	}

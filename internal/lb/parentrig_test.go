@@ -37,6 +37,7 @@ type pair struct {
 	rev    int64
 	parent *exec.Cmd // nil when it is not running
 	exe    string    // "" is this program
+	dies   string    // the step of a take-over at which the next parent is killed; it is not waited for
 }
 
 func newPair(t testing.TB) *pair {
@@ -67,10 +68,16 @@ func (p *pair) start() {
 		}
 	}
 	c := exec.Command(exe)
-	c.Env = append(os.Environ(), roleEnv+"=parent", "LB_TEST_DIR="+p.dir, "LB_TEST_SECRET=1")
+	c.Env = append(os.Environ(), roleEnv+"=parent", "LB_TEST_DIR="+p.dir, "LB_TEST_SECRET=1", "LB_TEST_DIES="+p.dies)
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	if err := c.Start(); err != nil {
 		p.t.Fatal(err)
+	}
+	if p.dies != "" {
+		if err := c.Wait(); err == nil || c.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			p.t.Fatalf("the parent that is to die at %q: %v", p.dies, err)
+		}
+		return
 	}
 	p.parent = c
 	eventually(p.t, "the control socket answers", func() bool {

@@ -65,6 +65,7 @@ func (p *parent) start() (*process, error) {
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(p.o.UID), Gid: uint32(p.o.GID)}
 	}
+	passing("sockets made")
 	if err := startConfined(cmd); err != nil {
 		if errors.Is(err, os.ErrPermission) {
 			err = fmt.Errorf("%w; user %d must be allowed to execute %s: chmod o+x", err, p.o.UID, p.o.Command[0])
@@ -78,6 +79,7 @@ func (p *parent) start() (*process, error) {
 		return nil, err
 	}
 	go cmd.Wait() // reaps; it ends with the worker
+	passing("started")
 	p.note(w)
 	return w, nil
 }

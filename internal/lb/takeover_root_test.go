@@ -46,6 +46,42 @@ func TestParent_NewBuildsTakeOverUnderLoad(t *testing.T) {
 	}
 }
 
+// A parent that is killed at any step of a take-over by a new build costs nothing: not one connection is refused, and the next
+// parent ends what it began.
+func TestParent_TakeOverKilledAtEachStep(t *testing.T) {
+	p := newPair(t)
+	p.stop()
+	p.install()
+	p.start()
+	s := site(8000, backend(t, named("a")))
+	s.Groups[0].Health.Enabled = false
+	p.put(s)
+	l := startLoad(t, local(8000), 8)
+	l.progress(100)
+	for n, step := range []string{"noted", "renamed", "sockets made", "started", "greeted", "told"} {
+		old := p.worker()
+		p.killParent()
+		p.install()
+		p.dies = step
+		p.start()
+		if p.dies = ""; n%2 == 1 { // and another build is there before the next parent
+			p.install()
+		}
+		time.Sleep(100 * time.Millisecond) // requests go on without a parent
+		p.start()
+		eventually(t, step+": another worker has the snapshot", func() bool {
+			st, err := p.client.Status(t.Context(), 0)
+			return err == nil && st.Rev == p.rev && p.worker() != old
+		})
+		l.progress(100)
+		eventually(t, step+": the old workers are gone", func() bool { return proc.Start(old) == 0 && len(retired(p.dir)) == 0 })
+		if left, _ := filepath.Glob(filepath.Join(p.dir, leavingSocket+"*")); len(left) > 0 {
+			t.Errorf("%s: left over: %v", step, left)
+		}
+	}
+	l.none(700)
+}
+
 func takeOverUnderLoad(t *testing.T) {
 	p, v := newPair(t), newVPC(t)
 	p.stop()

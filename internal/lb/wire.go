@@ -42,7 +42,7 @@ type message struct {
 	Protocol int       `json:",omitempty"`
 	Ports    []heldKey `json:",omitempty"` // one descriptor each
 	More     bool      `json:",omitempty"`
-	Retire   bool      `json:",omitempty"` // in held: when told to end, leave no client behind (see worker.retire)
+	Retire   bool      `json:",omitempty"` // in held, to the worker: when told to end, leave no client behind (see worker.retire); from it: it was told so
 	Port     portKey   `json:",omitzero"`
 	Have     uint64    `json:",omitempty"` // number of a namespace
 	Dial     dialKey   `json:",omitzero"`
