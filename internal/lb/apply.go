@@ -77,6 +77,12 @@ func (w *worker) bindLocked(ctx context.Context, s *lbconfig.Snapshot) (fresh []
 			have = p.ns
 		}
 		ln, ns, err := w.home.sockets.listen(ctx, key, have)
+		var p *port
+		if err == nil && ln != nil {
+			if p, err = newPort(ln, key, ns, w.proxy); err != nil {
+				ln.Close()
+			}
+		}
 		if err != nil {
 			var later transientError
 			transient = transient || errors.As(err, &later)
@@ -84,8 +90,8 @@ func (w *worker) bindLocked(ctx context.Context, s *lbconfig.Snapshot) (fresh []
 			w.log.Warn("listener not bound", "addr", key.String(), "err", err)
 			continue
 		}
-		if ln != nil {
-			fresh = append(fresh, newPort(ln, key, ns, w.proxy))
+		if p != nil {
+			fresh = append(fresh, p)
 		}
 	}
 	if w.again != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -137,10 +138,10 @@ func (c *clientConn) Close() error {
 // CloseWrite lets net/http send FIN first and linger, so that an early answer is not lost in a reset.
 func (c *clientConn) CloseWrite() error {
 	switch t := c.Conn.(type) {
-	case *net.TCPConn:
-		return t.CloseWrite()
 	case *tls.Conn:
 		return errors.Join(t.CloseWrite(), t.NetConn().(*handshaking).CloseWrite())
+	case interface{ CloseWrite() error }:
+		return t.CloseWrite()
 	}
 	return nil
 }
@@ -221,7 +222,7 @@ func (c *clientConn) left() bool {
 // closedByPeer says whether the other side of a TCP connection has closed it.
 func closedByPeer(c net.Conn) bool {
 	const stands = 1 // Source: linux/include/net/tcp_states.h, TCP_ESTABLISHED
-	t, ok := c.(*net.TCPConn)
+	t, ok := c.(syscall.Conn)
 	if !ok {
 		return false
 	}

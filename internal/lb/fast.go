@@ -26,6 +26,8 @@ type fastEngine struct {
 	other *handoff // of net/http
 	log   *slog.Logger
 
+	next    chan *fastConn // for a goroutine that rests
+	resting atomic.Int32
 	stopped atomic.Bool // set under mu
 
 	mu    sync.Mutex
@@ -33,8 +35,11 @@ type fastEngine struct {
 	empty chan struct{} // closed when stopped and no connection is left
 }
 
+// maxResting is how many goroutines wait for a client.
+const maxResting = 64
+
 func newFastEngine(p *proxy, l *slog.Logger) *fastEngine {
-	return &fastEngine{proxy: p, other: newHandoff(), log: l, conns: map[*fastConn]struct{}{}, empty: make(chan struct{})}
+	return &fastEngine{proxy: p, other: newHandoff(), log: l, conns: map[*fastConn]struct{}{}, next: make(chan *fastConn), empty: make(chan struct{})}
 }
 
 // accept serves what the listener accepts until it is closed.
@@ -50,13 +55,34 @@ func (f *fastEngine) accept(ln net.Listener) error {
 				c.Close()
 				continue
 			}
-			go f.serve(fc) // stop waits for it
+			select {
+			case f.next <- fc:
+			default:
+				go f.serveAll(fc) // stop waits for it
+			}
 		case errors.As(err, &ne) && ne.Temporary(): // no descriptors are left
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 			f.log.Warn("client not accepted", "err", err)
 			time.Sleep(wait)
 		default:
 			return err
+		}
+	}
+}
+
+// serveAll serves the connection, and then others: a goroutine that has served one has the stack for the next.
+func (f *fastEngine) serveAll(fc *fastConn) {
+	for {
+		f.serve(fc)
+		if f.resting.Add(1) > maxResting {
+			f.resting.Add(-1)
+			return
+		}
+		select {
+		case fc = <-f.next:
+			f.resting.Add(-1)
+		case <-f.empty:
+			return
 		}
 	}
 }
@@ -350,4 +376,14 @@ func (fc *fastConn) send(p []byte) (err error) {
 	}
 	fc.c.touch()
 	return err
+}
+
+// sendLast is send for what the connection ends with.
+func (fc *fastConn) sendLast(p []byte) error {
+	if fc.sock == nil {
+		return fc.send(p)
+	}
+	fc.c.touch()
+	fc.c.sent.Add(int64(len(p)))
+	return fc.sock.writeLast(p)
 }

@@ -117,6 +117,9 @@ func (a *targetAnswer) pass() error {
 	} else {
 		e.record(0) // it may take long
 	}
+	if a.whole && e.close && len(body) == 0 {
+		return e.fc.sendLast(head)
+	}
 	if err := e.fc.send(head); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ const holdFor = 130 * time.Second
 // port is one bound address. It is a net.Listener for net/http.
 type port struct {
 	net.Listener
+	from  *acceptor // of the listener's socket
 	key   portKey
 	ns    uint64 // number of its namespace
 	conns *conns
@@ -35,24 +36,23 @@ type port struct {
 	closed  chan struct{}
 }
 
-func newPort(ln net.Listener, key portKey, ns uint64, p *proxy) *port {
-	return &port{Listener: ln, key: key, ns: ns, conns: p.conns, tls: p.tls, held: &p.held, closed: make(chan struct{}),
-		entry: p.entryAt, log: p.access}
+func newPort(ln net.Listener, key portKey, ns uint64, p *proxy) (*port, error) {
+	from, err := newAcceptor(ln)
+	if err != nil {
+		return nil, err
+	}
+	return &port{Listener: ln, from: from, key: key, ns: ns, conns: p.conns, tls: p.tls, held: &p.held, closed: make(chan struct{}),
+		entry: p.entryAt, log: p.access}, nil
 }
 
 // Accept waits for a client that is admitted. Those that speak TLS go another way: see terminator.
 func (p *port) Accept() (net.Conn, error) {
 	for {
-		c, err := p.Listener.Accept()
+		c, err := p.from.accept()
 		if err != nil {
 			return nil, err
 		}
-		tcp, ok := c.RemoteAddr().(*net.TCPAddr)
-		if !ok {
-			c.Close()
-			continue
-		}
-		peer := tcp.AddrPort().Addr().Unmap()
+		peer := c.peer.Addr()
 		e := p.entry(p.key)
 		if e != nil && e.judge && e.listener != nil && !e.listener.admits(peer) {
 			p.hold(c, e.listener.meter)
@@ -60,10 +60,10 @@ func (p *port) Accept() (net.Conn, error) {
 		}
 		if e != nil && e.listener != nil && e.listener.tls != nil {
 			p.tls.busy.Add(1)
-			go p.tls.take(c, p.key, tcp.AddrPort()) // ends in time, or with the connection
+			go p.tls.take(c, p.key, c.peer) // ends in time, or with the connection
 			continue
 		}
-		cc := p.conns.add(c, p.key, tcp.AddrPort())
+		cc := p.conns.add(c, p.key, c.peer)
 		p.log.connected(cc, e, 0)
 		return cc, nil
 	}
@@ -75,6 +75,7 @@ func (p *port) Close() error {
 	p.close.Do(func() {
 		close(p.closed)
 		err = p.Listener.Close()
+		p.from.close()
 		p.holding.Wait()
 	})
 	return err

@@ -5,6 +5,8 @@ import (
 	"net"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // socket reads and writes a TCP connection of net's with system calls that Go's scheduler is not told of. They never
@@ -15,7 +17,8 @@ import (
 type socket struct {
 	raw      syscall.RawConn
 	in, out  transfer
-	waited   bool // the last Write, for room in the kernel's buffer
+	waited   bool // the last write, for room in the kernel's buffer
+	last     bool // nothing is written after what is being written
 	readFn   func(fd uintptr) bool
 	writeFn  func(fd uintptr) bool
 	askFn    func(fd uintptr) bool
@@ -43,7 +46,7 @@ type landing interface {
 
 // socketOf is nil when the connection is not plain TCP.
 func socketOf(c net.Conn) *socket {
-	t, ok := c.(*net.TCPConn)
+	t, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
 	}
@@ -75,7 +78,17 @@ func (s *socket) Read(p []byte) (int, error) {
 
 // Write is io.Writer's.
 func (s *socket) Write(p []byte) (int, error) {
-	s.out, s.waited = transfer{p: p}, false
+	return s.write(p, false)
+}
+
+// writeLast writes p and ends the sending side, in one packet if p fits.
+func (s *socket) writeLast(p []byte) error {
+	_, err := s.write(p, true)
+	return err
+}
+
+func (s *socket) write(p []byte, last bool) (int, error) {
+	s.out, s.waited, s.last = transfer{p: p}, false, last
 	err := s.raw.Write(s.writeFn)
 	n, errno := s.out.n, s.out.errno
 	s.out.p = nil
@@ -163,10 +176,13 @@ func readNow(fd uintptr, p []byte) (int, syscall.Errno) {
 }
 
 func (s *socket) tryWrite(fd uintptr) bool {
-	t := &s.out
+	t, flags := &s.out, uintptr(syscall.MSG_NOSIGNAL)
+	if s.last {
+		flags |= unix.MSG_MORE // until the end is there
+	}
 	for t.n < len(t.p) {
 		rest := t.p[t.n:]
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)), syscall.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)), flags, 0, 0)
 		switch errno {
 		case 0:
 			t.n += int(n)
@@ -178,6 +194,9 @@ func (s *socket) tryWrite(fd uintptr) bool {
 			t.errno = errno
 			return true
 		}
+	}
+	if s.last {
+		syscall.RawSyscall(syscall.SYS_SHUTDOWN, fd, unix.SHUT_WR, 0)
 	}
 	return true
 }

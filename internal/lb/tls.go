@@ -192,7 +192,7 @@ type handshaking struct {
 
 // CloseWrite ends the sending side, as tls.Conn's own does not.
 func (h *handshaking) CloseWrite() error {
-	if t, ok := h.Conn.(*net.TCPConn); ok {
+	if t, ok := h.Conn.(interface{ CloseWrite() error }); ok {
 		return t.CloseWrite()
 	}
 	return nil
