@@ -79,8 +79,8 @@ bench: deps build base-images ## the figures of doc/benchmarks.md
 	script/as-root $(GO) test -run '^$$' -bench 'Proxy|Direct' -benchtime 2s ./internal/lb
 
 .PHONY: bench-lb
-bench-lb: ## the balancer beside nginx, HAProxy and Go's ReverseProxy, those that are installed; needs wrk
-	script/as-root $(GO) test -run '^$$' -bench Compare -benchtime 1x -timeout 30m ./internal/lb
+bench-lb: ## the balancer beside nginx, HAProxy, Caddy and Go's ReverseProxy, those that are installed; ROW=TLS for some rows. Needs wrk, h2load
+	script/as-root $(GO) test -run '^$$' -bench 'Compare/$(ROW)' -benchtime 1x -timeout 30m ./internal/lb
 
 .PHONY: bench-registry
 bench-registry: deps build base-images ## the registry beside CNCF's distribution; some minutes, and 20 GB of disk for a while

@@ -45,7 +45,13 @@ func bareTarget(b testing.TB, at string) netip.AddrPort {
 						return
 					}
 					if n += m; bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+						end := n
 						n = 0
+						if bytes.Contains(bytes.ToLower(buf[:end]), []byte("\r\nupgrade:")) {
+							io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+							io.Copy(c, c)
+							return
+						}
 						if bytes.HasPrefix(buf, []byte("GET /large ")) {
 							c.Write(large)
 						} else {
