@@ -49,6 +49,10 @@ root: deps build ## tests that make containers, namespaces and rules of the kern
 docker-engine: deps
 	@script/as-root script/docker-engine
 
+.PHONY: nginx
+nginx: deps
+	@script/as-root script/nginx
+
 .PHONY: e2e
 e2e test: TIMEOUT = 20m
 soak: TIMEOUT = 60m
@@ -64,11 +68,11 @@ base-images: deps
 	@script/as-root script/base-images >/dev/null
 
 .PHONY: test
-test: deps build base-images docker-engine vet lint arm64 ## everything CI runs
+test: deps build base-images docker-engine nginx vet lint arm64 ## everything CI runs
 	script/as-root $(TEST) ./...
 
 .PHONY: soak
-soak: deps build base-images docker-engine ## the long ones
+soak: deps build base-images docker-engine nginx ## the long ones
 	LOTSE_SOAK=1 script/as-root $(TEST) -count=1 ./cmd/lotse-log ./internal/... ./test
 
 .PHONY: bench
