@@ -328,7 +328,7 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 			c.Conn.Write([]byte(rawReply(http.StatusRequestTimeout)))
 			c.Close()
 		default:
-			c.Close()
+			go c.Close() // which waits for a request of the fast engine's that has come just now
 		}
 	}
 }

@@ -170,7 +170,8 @@ func (f *fastEngine) remove(fc *fastConn) {
 type sequel int
 
 const (
-	hangUp sequel = iota
+	unserved sequel = iota
+	hangUp
 	goOn
 	handOver
 )
@@ -185,8 +186,9 @@ type fastConn struct {
 	buf   *buffer // nil while it waits
 	r, w  int     // what has been read and not used: buf[r:w]
 	small [1]byte // to wait with, with TLS
+	after sequel  // of a request that was served while net's poller waited; unserved without one
 
-	firstFn func(fd uintptr) bool // tryFirst
+	nextFn func(fd uintptr) bool // tryNext
 }
 
 // buffer is for a head, and for what comes with it.
@@ -196,7 +198,7 @@ var bufferPool = sync.Pool{New: func() any { return new(buffer) }}
 
 func newFastConn(f *fastEngine, c *clientConn) *fastConn {
 	fc := &fastConn{engine: f, c: c, sock: socketOf(c.Conn)}
-	fc.firstFn = fc.tryFirst
+	fc.nextFn = fc.tryNext
 	return fc
 }
 
@@ -204,7 +206,7 @@ func newFastConn(f *fastEngine, c *clientConn) *fastConn {
 func (fc *fastConn) next() sequel {
 	for {
 		if end := headEnd(fc.buf.from(fc.r, fc.w)); end > 0 {
-			return fc.take(end)
+			return fc.take(end, true)
 		}
 		if fc.buf != nil && fc.w-fc.r == len(fc.buf) {
 			return fc.leave()
@@ -212,19 +214,26 @@ func (fc *fastConn) next() sequel {
 		if err := fc.more(); err != nil {
 			return hangUp
 		}
+		if s := fc.after; s != unserved {
+			fc.after = unserved
+			return s
+		}
 		if b := fc.buf[fc.r]; b == '\r' || b == '\n' {
 			return fc.leave()
 		}
 	}
 }
 
-// take serves the request whose head has so many bytes.
-func (fc *fastConn) take(end int) sequel {
+// take serves the request whose head has so many bytes: if it may not read, only when all of it is there.
+func (fc *fastConn) take(end int, mayRead bool) sequel {
 	e := exchangePool.Get().(*fastExchange)
 	defer e.recycle()
 	e.fc = fc
 	e.head.parse(string(fc.buf[fc.r : fc.r+end]))
-	if !e.head.ordinary(fc.buf[fc.r:]) {
+	switch ordinary := e.head.ordinary(fc.buf[fc.r:]); {
+	case !mayRead && (!ordinary || e.head.framing.length > int64(fc.w-fc.r-end)):
+		return unserved
+	case !ordinary:
 		return fc.leave()
 	}
 	return e.serve(end)
@@ -279,50 +288,79 @@ func (fc *fastConn) more() error {
 	return err
 }
 
-// wait waits for the first bytes of a request, without a buffer.
+// wait waits for the first bytes of a request, without a buffer. It may also serve it, and those that follow, and tells in
+// after how that ended.
 func (fc *fastConn) wait() error {
-	stopped := &fc.engine.stopped
-	fc.waiting.Store(true)
-	if stopped.Load() { // stop may not have seen that it waits
-		fc.c.SetReadDeadline(past)
-	}
-	err := fc.firstBytes()
-	fc.waiting.Store(false)
-	if err == nil && stopped.Load() { // the request that has come just in time is served
-		fc.c.SetReadDeadline(time.Time{})
-	}
-	if err == nil && fc.sock == nil {
-		return fc.more() // TLS has the rest
-	}
-	return err
-}
-
-func (fc *fastConn) firstBytes() error {
 	fc.r, fc.w = 0, 0
+	fc.rest()
 	if fc.sock == nil {
 		n, err := fc.read(fc.small[:])
+		fc.wake()
 		if n == 0 {
 			return err
 		}
 		fc.buf = bufferPool.Get().(*buffer)
 		fc.buf[0] = fc.small[0]
 		fc.w = 1
-		return nil
+		return fc.more() // TLS has the rest
 	}
-	err := fc.sock.raw.Read(fc.firstFn)
+	err := fc.sock.raw.Read(fc.nextFn)
 	if err != nil { // also when the worker retires; what has come just now is served all the same
-		fc.sock.raw.Control(func(fd uintptr) { fc.tryFirst(fd) })
+		fc.sock.raw.Control(func(fd uintptr) { fc.readFirst(fd) })
+		if fc.w > 0 {
+			fc.wake()
+		}
 	}
-	if fc.w == 0 {
+	if fc.after == unserved && fc.w == 0 {
 		fc.free()
 		return cmp.Or(err, io.EOF)
 	}
-	fc.c.noteRead(fc.w)
 	return nil
 }
 
-// tryFirst reads what is there into a buffer. It is false when nothing is.
-func (fc *fastConn) tryFirst(fd uintptr) bool {
+// rest notes that the connection waits for a request, and wake that one has come.
+func (fc *fastConn) rest() {
+	fc.waiting.Store(true)
+	if fc.engine.stopped.Load() { // stop may not have seen that it waits
+		fc.c.SetReadDeadline(past)
+	}
+}
+
+func (fc *fastConn) wake() {
+	fc.waiting.Store(false)
+	if fc.engine.stopped.Load() { // the request that has come just in time is served
+		fc.c.SetReadDeadline(time.Time{})
+	}
+}
+
+// tryNext reads what is there into a buffer, and is false when nothing is: then net's poller waits, and it is called
+// again. Ordinary requests are served within, since for the poller what comes meanwhile comes while it waits: so nothing
+// need be read in vain before it does. What may read more of the connection, or close it, is left to the caller: the poller
+// holds it.
+func (fc *fastConn) tryNext(fd uintptr) bool {
+	if !fc.readFirst(fd) {
+		return false
+	}
+	fc.wake()
+	for fc.w > 0 {
+		end := headEnd(fc.buf[fc.r:fc.w])
+		if end == 0 {
+			return true
+		}
+		if fc.after = fc.take(end, false); fc.after != goOn {
+			return true
+		}
+		if fc.r == fc.w {
+			fc.after = unserved
+			fc.rest()
+			return false
+		}
+	}
+	return true
+}
+
+// readFirst is false when nothing is there.
+func (fc *fastConn) readFirst(fd uintptr) bool {
 	if fc.buf == nil {
 		fc.buf = bufferPool.Get().(*buffer)
 	}
@@ -331,6 +369,9 @@ func (fc *fastConn) tryFirst(fd uintptr) bool {
 	if errno == syscall.EAGAIN {
 		fc.free()
 		return false
+	}
+	if n > 0 {
+		fc.c.noteRead(n)
 	}
 	return true
 }

@@ -246,13 +246,13 @@ func (w *worker) stop(timeout time.Duration) {
 	}
 	w.server.Shutdown(ctx)
 	beside.Wait()
+	if w.fast != nil {
+		w.fast.kill()
+	}
 	for _, c := range w.proxy.conns.list() { // tunnels, and what did not finish
 		c.Close()
 	}
 	w.server.Close()
-	if w.fast != nil {
-		w.fast.kill()
-	}
 	w.tasks.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
