@@ -1,8 +1,9 @@
 // Command lotse-plane is the data plane: what serves while the server is away. The server starts it.
 //
-//	lotse-plane lb --run DIR --snapshot FILE --key FILE --engine NAME
+//	lotse-plane lb --run DIR --snapshot FILE --key FILE --engine NAME --max-connections N
 //	                                              the balancers' privileged half, which starts the other:
-//	lotse-plane worker --engine NAME              the one that speaks with the world
+//	lotse-plane worker --engine NAME --max-connections N
+//	                                              the one that speaks with the world
 //	lotse-plane net --snapshot FILE --socket PATH resolver and task metadata
 //
 // It is a binary of its own because it runs three times: what only the server needs would be in
@@ -17,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/lotse-project/lotse/internal/lb"
@@ -43,6 +45,7 @@ func run(ctx context.Context, args []string) error {
 	snapshot := f.String("snapshot", "", "what to serve")
 	key := f.String("key", "", "what certificates' private keys are sealed with")
 	engine := f.String("engine", lbconfig.EngineStd, "what serves HTTP/1.1")
+	connections := f.Int("max-connections", 0, "clients' connections at once")
 	socket := f.String("socket", "", "where to be told to read it again")
 	f.SetOutput(io.Discard) // the error is said, and last
 	if err := f.Parse(args[1:]); err != nil {
@@ -55,9 +58,9 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return lb.RunParent(ctx, lb.ParentOptions{RunDir: *dir, SnapshotPath: *snapshot, KeyPath: *key, Command: []string{self, "worker", "--engine", *engine}, Log: log})
+		return lb.RunParent(ctx, lb.ParentOptions{RunDir: *dir, SnapshotPath: *snapshot, KeyPath: *key, Command: []string{self, "worker", "--engine", *engine, "--max-connections", strconv.Itoa(*connections)}, Log: log})
 	case "worker":
-		return lb.RunWorker(ctx, lb.WorkerOptions{Inherited: true, Engine: *engine, Log: log})
+		return lb.RunWorker(ctx, lb.WorkerOptions{Inherited: true, Engine: *engine, MaxConnections: *connections, Log: log})
 	case "net":
 		return linklocal.Run(ctx, linklocal.Options{Snapshot: *snapshot, Socket: *socket, Control: network.Control, Log: log})
 	}

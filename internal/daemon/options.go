@@ -20,6 +20,7 @@ type Options struct {
 	Account, Region string       // of the root key
 	Front           string       // host:port where requests for all balancers are taken; "": 127.0.0.1:80, else :8080
 	LBEngine        string       // what serves HTTP/1.1 in the balancers: lbconfig.EngineStd, …
+	LBConnections   int          // clients' connections to the balancers at once; 0: half of the files a process may have open
 	DNSDomain       string       // what balancers' DNS names end in
 	DefaultVPC      netip.Prefix // of every account and region
 	Egress          string       // "none"
@@ -57,6 +58,9 @@ func (o *Options) complete() error {
 	}
 	if err := lbconfig.CheckEngine(o.LBEngine); err != nil {
 		return fmt.Errorf("--lb-engine %w", err)
+	}
+	if o.LBConnections < 0 {
+		return fmt.Errorf("--lb-connections %d: not below 0", o.LBConnections)
 	}
 	if o.DefaultVPC.Bits() < 16 || o.DefaultVPC.Bits() > 24 || !o.DefaultVPC.Addr().Is4() || o.DefaultVPC != o.DefaultVPC.Masked() {
 		return fmt.Errorf("--default-vpc-cidr %s: an IPv4 network of /16 to /24", o.DefaultVPC)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	goruntime "runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -140,7 +141,7 @@ func (s *server) ground(port int, p Paths) (err error) {
 	s.built = newBuilt(s.containerd)
 	s.builds = build.NewHandler(s.builder, build.HandlerOptions{Built: s.built.note, Hold: s.built.hold, Log: log.With("part", "builder"),
 		Imported: func(ctx context.Context) ([]string, error) { return s.ecr.ImportedHosts(ctx) }}) // which is made later
-	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Plane(), "lb", "--run", p.Run, "--snapshot", p.Snapshot(), "--key", p.BalancerKey(), "--engine", s.o.LBEngine}, log}
+	s.lb = &guardian{"lb", p.PIDFile("lb"), p.Data + "/lb/log", []string{p.Plane(), "lb", "--run", p.Run, "--snapshot", p.Snapshot(), "--key", p.BalancerKey(), "--engine", s.o.LBEngine, "--max-connections", strconv.Itoa(s.o.LBConnections)}, log}
 	s.net = &guardian{"net", p.PIDFile("net"), p.Data + "/net/log", []string{p.Plane(), "net", "--snapshot", p.Names(), "--socket", p.NamesSocket()}, log}
 	s.balancer = lbconfig.NewClient(p.BalancerSocket())
 	s.access = accesslog.New(accesslog.Options{DB: s.db, Client: s.balancer, Dir: p.AccessLogs(), Log: log.With("part", "accesslog")})

@@ -50,6 +50,7 @@ type clientConn struct {
 	last    atomic.Int64 // clock() of the last byte
 	// partial: bytes have come since the last request was handed over, so a request has begun.
 	partial  atomic.Bool
+	began    atomic.Int64 // clock() when partial became true
 	watched  atomic.Bool  // nobody reads while a request is served, so the sweep looks whether the client has left
 	own      atomic.Int32 // status of an answer of the balancer's own about to be written, 0 for others
 	screen   *screen
@@ -94,9 +95,11 @@ func (r rawConn) Read(p []byte) (int, error) {
 
 // noteRead notes that so many bytes have come.
 func (c *clientConn) noteRead(n int) {
-	c.touch()
+	now := int64(clock())
+	c.last.Store(now)
 	c.received.Add(int64(n))
-	if c.active.Load() == nil && !c.multiplexed() {
+	if c.active.Load() == nil && !c.multiplexed() && !c.partial.Load() {
+		c.began.Store(now)
 		c.partial.Store(true)
 	}
 }
@@ -262,8 +265,19 @@ func complaint(p []byte) int {
 
 // conns are all open client connections.
 type conns struct {
+	max int // of them; 0: no limit
 	mu  sync.Mutex
 	all map[*clientConn]struct{}
+}
+
+// full says whether there is no room for another one beside so many that are not yet among them.
+func (cs *conns) full(others int) bool {
+	if cs.max == 0 {
+		return false
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.all)+others >= cs.max
 }
 
 func newConns() *conns { return &conns{all: map[*clientConn]struct{}{}} }
@@ -301,8 +315,8 @@ func (cs *conns) list() []*clientConn {
 	return out
 }
 
-// sweep ends what has been idle for too long: a waiting connection silently, a request whose header stays away with
-// 408, a running one by its context, with which the handler answers 504 or 408.
+// sweep ends what has been idle for too long: a waiting connection silently, a request whose header stays away, or takes as
+// long as that in all, with 408, a running one by its context, with which the handler answers 504 or 408.
 func (cs *conns) sweep(idle func(portKey) time.Duration) {
 	now := clock()
 	for _, c := range cs.list() {
@@ -316,10 +330,11 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 			continue
 		}
 		isIdle := func() bool { return now-time.Duration(c.last.Load()) > d }
-		if d <= 0 || !isIdle() {
+		x := c.active.Load()
+		slow := x == nil && c.partial.Load() && now-time.Duration(c.began.Load()) > d // however diligently it trickles
+		if d <= 0 || !slow && !isIdle() {
 			continue
 		}
-		x := c.active.Load()
 		switch {
 		case x != nil:
 			c.abortIf(x, errIdle, isIdle)

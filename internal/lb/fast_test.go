@@ -43,6 +43,8 @@ func TestFastEngine(t *testing.T) {
 		{"Proxy_RefusesWhatAWSRefuses", TestProxy_RefusesWhatAWSRefuses},
 		{"Proxy_Rewrites", TestProxy_Rewrites},
 		{"Smuggling_TargetsSeeTheBalancersRequests", TestSmuggling_TargetsSeeTheBalancersRequests},
+		{"Hostile_ConnectionFlood", TestHostile_ConnectionFlood},
+		{"Hostile_Slowloris", TestHostile_Slowloris},
 		{"Sticky_BalancerCookie", TestSticky_BalancerCookie},
 		{"Sticky_ApplicationCookie", TestSticky_ApplicationCookie},
 		{"Sticky_TargetGroup", TestSticky_TargetGroup},

@@ -35,6 +35,7 @@ type rig struct {
 	dir    string
 	client *lbconfig.Client
 	rev    int64
+	max    int    // of connections, from the next start on
 	stop   func() // ends the worker; again is harmless
 }
 
@@ -52,7 +53,7 @@ func (r *rig) start() {
 	done := make(chan error, 1)
 	go func() {
 		done <- RunWorker(ctx, WorkerOptions{RunDir: r.dir, SnapshotPath: filepath.Join(r.dir, "snapshot.json"),
-			KeyPath: filepath.Join(r.dir, "key"), StopTimeout: time.Second, Engine: testEngine, Log: testLog()})
+			KeyPath: filepath.Join(r.dir, "key"), StopTimeout: time.Second, Engine: testEngine, MaxConnections: r.max, Log: testLog()})
 	}()
 	r.client = lbconfig.NewClient(filepath.Join(r.dir, ControlSocket))
 	r.stop = func() {

@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +10,15 @@ import (
 	"log"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lotse-project/lotse/internal/lbconfig"
 	"github.com/lotse-project/lotse/internal/seal"
@@ -28,8 +32,8 @@ var ErrStale = errors.New("snapshot is older than the one in force")
 
 // WorkerOptions are for RunWorker.
 type WorkerOptions struct {
-	// Inherited: the process was started by RunParent, from which it has its sockets. All but Engine, Log and StopTimeout
-	// is ignored then.
+	// Inherited: the process was started by RunParent, from which it has its sockets. RunDir, SnapshotPath and KeyPath are
+	// ignored then.
 	Inherited bool
 	// Engine is one of lbconfig's. "" is lbconfig.EngineStd.
 	Engine string
@@ -41,7 +45,10 @@ type WorkerOptions struct {
 	KeyPath string
 	// StopTimeout is how long open requests may go on after ctx ends. 0 is 10 s.
 	StopTimeout time.Duration
-	Log         *slog.Logger // nil: slog.Default()
+	// MaxConnections is how many clients' connections there may be at once, and so what bounds memory; more are closed at
+	// once, and counted as RejectedConnectionCount. 0 is as many as half of the process's files.
+	MaxConnections int
+	Log            *slog.Logger // nil: slog.Default()
 }
 
 // RunWorker serves HTTP until ctx ends, then lets open requests finish. It needs no privileges. Without a parent it
@@ -58,7 +65,17 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 		return fmt.Errorf("balancer: %w", err)
 	}
 	w := newWorker(h, o.Engine, o.Log)
+	w.proxy.conns.max = cmp.Or(o.MaxConnections, halfOfTheFiles())
 	return w.run(ctx, o.StopTimeout)
+}
+
+// halfOfTheFiles leaves each client's connection one to a target. 0: there is no limit of open files.
+func halfOfTheFiles() int {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil || l.Cur > math.MaxInt32 {
+		return 0
+	}
+	return int(l.Cur) / 2
 }
 
 // home is where a worker lives: what it has from its parent, or makes itself.
