@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	_ "modernc.org/sqlite"
 
+	"github.com/lotse-project/lotse/internal/lbconfig"
 	"github.com/lotse-project/lotse/test/load"
 	"github.com/lotse-project/lotse/test/server"
 )
@@ -75,10 +76,17 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	t.Logf("%d requests, %d failed, longest %s", sum.Sent, sum.Failed, sum.Max)
 }
 
-// A service of four tasks is updated again and again under load: not a request fails, and afterwards the machine has
-// as many processes, namespaces, mounts and open files of it as before.
+// A service of four tasks is updated again and again under load, and the server killed now and then: not a request fails, and
+// afterwards the machine has as many processes, namespaces, mounts and open files of it as before.
 func TestUpdatesLeaveNothing(t *testing.T) {
-	s := start(t)
+	engines := []string{lbconfig.EngineStd, lbconfig.EngineFast}
+	for _, engine := range engines[:soak(1, 2)] {
+		t.Run(engine, func(t *testing.T) { updatesLeaveNothing(t, engine) })
+	}
+}
+
+func updatesLeaveNothing(t *testing.T, engine string) {
+	s := start(t, "--lb-engine", engine)
 	image := [2]string{importHello(t, s, "v1"), importHello(t, s, "v2")}
 	dir := hello(t, "hello")
 	write(t, dir, "lotse.yml", "count: 4\nimage: {port: 8080}\n")
@@ -89,12 +97,18 @@ func TestUpdatesLeaveNothing(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan load.Summary, 1)
 	go func() {
-		sum, _ := load.Run(ctx, load.Options{URL: "http://" + s.Front + "/", Host: "hello.localhost", Rate: soak(200, 1000)})
+		sum, _ := load.Run(ctx, load.Options{URL: "http://" + s.Front + "/", Host: "hello.localhost", Rate: soak(200, 2000)})
 		done <- sum
 	}()
 	updates := soak(5, 50)
 	var warm, hot map[string]float64
 	for i := range updates {
+		if i%10 == 9 {
+			s.Kill()
+			if err := s.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		lotse(t, s, "deploy", dir, "--image", image[i%2])
 		if i == updates/5 {
 			warm = memory(t, s) // buffers and caches are as large as this load wants them

@@ -341,7 +341,7 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 		case c.partial.Load():
 			c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 			c.Conn.Write([]byte(rawReply(http.StatusRequestTimeout)))
-			c.Close()
+			go c.Close()
 		default:
 			go c.Close() // which waits for a request of the fast engine's that has come just now
 		}

@@ -109,13 +109,10 @@ func (p *pair) killParent() {
 func (p *pair) worker() int {
 	p.t.Helper()
 	var f pidFile
-	data, err := os.ReadFile(filepath.Join(p.dir, WorkerPIDFile))
-	if err == nil {
-		err = json.Unmarshal(data, &f)
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	eventually(p.t, "the worker is noted", func() bool { // which it is after it was started, and may answer before
+		data, err := os.ReadFile(filepath.Join(p.dir, WorkerPIDFile))
+		return err == nil && json.Unmarshal(data, &f) == nil
+	})
 	return f.PID
 }
 

@@ -42,7 +42,7 @@ func (cs *conns) part(idle time.Duration) {
 	now := clock()
 	for _, c := range cs.list() {
 		if !c.multiplexed() && c.active.Load() == nil && !c.partial.Load() && now-time.Duration(c.last.Load()) > idle {
-			c.Close()
+			go c.Close() // see sweep
 		}
 	}
 }
