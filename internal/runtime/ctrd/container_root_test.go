@@ -28,7 +28,13 @@ func (l *lab) launch(t testing.TB, spec runtime.TaskSpec) int {
 	if err := l.engine.Start(t.Context(), spec.ID); err != nil {
 		t.Fatal(err)
 	}
-	pid := l.Await(t, spec.ID, spec.Containers[0].Name, runtime.Running).Pid
+	return l.program(t, spec.ID, spec.Containers[0].Name)
+}
+
+// program is the process of a container that runs, once it is the container's program.
+func (l *lab) program(t testing.TB, task, name string) int {
+	t.Helper()
+	pid := l.Await(t, task, name, runtime.Running).Pid
 	waitExec(t, pid)
 	return pid
 }
@@ -164,7 +170,7 @@ func TestContainer_Volumes(t *testing.T) {
 	spec.Containers[0].Mounts = []runtime.Mount{{Volume: "data", Path: "/var/data"}}
 	spec.Containers[1].Mounts = []runtime.Mount{{Volume: "data", Path: "/mnt/a", ReadOnly: true}, {Volume: "other", Path: "/mnt/b"}, {Source: host, Path: "/mnt/c"}}
 	first := l.launch(t, spec)
-	second := l.Await(t, spec.ID, "c1", runtime.Running).Pid
+	second := l.program(t, spec.ID, "c1")
 	in := func(pid int, path string) string { return fmt.Sprintf("/proc/%d/root%s", pid, path) }
 	if err := os.WriteFile(in(first, "/var/data/x"), []byte("shared"), 0o644); err != nil {
 		t.Fatal(err)
@@ -424,7 +430,7 @@ func TestContainer_Usage(t *testing.T) {
 	spec.Volumes = []string{"data"}
 	spec.Containers[0].Mounts = []runtime.Mount{{Volume: "data", Path: "/data"}, {Source: host, Path: "/host"}}
 	root := fmt.Sprintf("/proc/%d/root/", l.launch(t, spec))
-	second := fmt.Sprintf("/proc/%d/root/", l.Await(t, spec.ID, "c1", runtime.Running).Pid)
+	second := fmt.Sprintf("/proc/%d/root/", l.program(t, spec.ID, "c1"))
 	const mib = 1 << 20
 	usage := func(want int64) {
 		t.Helper()

@@ -168,7 +168,7 @@ func TestRestart_InPlace(t *testing.T) {
 	if err := l.engine.Restart(t.Context(), spec.ID, "c0"); err != nil {
 		t.Fatal(err)
 	}
-	waitExec(t, l.Await(t, spec.ID, "c0", runtime.Running).Pid)
+	l.program(t, spec.ID, "c0")
 	if r := run("cat", "/tmp/kept"); string(r.Output) != "by the first run" {
 		t.Errorf("the file of the first run holds %q (exit code %d)", r.Output, r.ExitCode)
 	}

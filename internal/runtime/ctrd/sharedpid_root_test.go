@@ -30,7 +30,7 @@ func TestSharedPID(t *testing.T) {
 	spec := l.Spec(t, []string{"serve"}, []string{"serve"})
 	spec.SharedPID = true
 	first := l.launch(t, spec)
-	second := l.Await(t, spec.ID, "c1", runtime.Running).Pid
+	second := l.program(t, spec.ID, "c1")
 	shared := pidNamespaceOf(t, first)
 	if other := pidNamespaceOf(t, second); other != shared || shared == pidNamespaceOf(t, os.Getpid()) {
 		t.Errorf("namespaces %s and %s, want one, and not ours", shared, other)
@@ -68,8 +68,7 @@ func TestSharedPID(t *testing.T) {
 		if err := l.engine.Restart(t.Context(), spec.ID, "c0"); err != nil {
 			t.Fatal(err)
 		}
-		pid := l.Await(t, spec.ID, "c0", runtime.Running).Pid
-		waitExec(t, pid)
+		pid := l.program(t, spec.ID, "c0")
 		if ns := pidNamespaceOf(t, pid); ns != shared {
 			t.Errorf("started again in %s, want %s", ns, shared)
 		}

@@ -164,8 +164,7 @@ func TestSupervisor_ExitsWhileContainerdIsAway(t *testing.T) {
 	pid := l.launch(t, spec)
 	pids := []int{pid}
 	for i := 1; i < 4; i++ {
-		p := l.Await(t, spec.ID, fmt.Sprintf("c%d", i), runtime.Running).Pid
-		waitExec(t, p)
+		p := l.program(t, spec.ID, fmt.Sprintf("c%d", i))
 		pids = append(pids, p)
 	}
 	time.Sleep(100 * time.Millisecond) // signal handlers
