@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -132,12 +131,17 @@ func (b *bench) create(desired int, change ...func(*state.Service)) string {
 func (b *bench) deploy(revision int) string {
 	b.t.Helper()
 	id := ""
-	b.change(func(s *state.Service) {
-		s.Sequence++
-		id = fmt.Sprint("ecs-svc/", s.Sequence)
-	})
-	b.update(func(tx *store.WriteTx) error {
-		n, _ := strconv.Atoi(strings.TrimPrefix(id, "ecs-svc/"))
+	b.update(func(tx *store.WriteTx) error { // one, as UpdateService's: between two the controller would see half of it
+		o, err := state.Services.Get(tx, serviceKey)
+		if err != nil {
+			return err
+		}
+		o.Val.Sequence++
+		n := o.Val.Sequence
+		id = fmt.Sprint("ecs-svc/", n)
+		if err := state.Services.Put(tx, &o); err != nil {
+			return err
+		}
 		d := state.Deployment{Sequence: n, ID: id, RevisionID: fmt.Sprint("rev-", n), TaskDefinitionARN: here.ARN("ecs", fmt.Sprintf("task-definition/web:%d", revision)),
 			LaunchType: "FARGATE", PlatformVersion: "1.4.0", CreatedAt: tx.Now(), Network: state.AwsvpcConfiguration{Subnets: b.subnets}}
 		if b.group != "" {
