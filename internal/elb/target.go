@@ -147,7 +147,7 @@ func healthOf(tx store.Reader, t store.Object[state.Target], used bool) (state.T
 		return notInUse, nil
 	}
 	h, err := state.TargetHealths.Get(tx, t.Key)
-	if errors.Is(err, store.ErrNotFound) || err == nil && (h.Val.State == notInUse.State || h.Val.State == draining.State) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && (h.Val == notInUse || h.Val.State == draining.State) {
 		return registering, nil
 	}
 	return h.Val, err
@@ -175,12 +175,18 @@ func checkTarget(tx store.Reader, g state.TargetGroup, t types.TargetDescription
 		if err != nil || sn.Val.VPC != g.VPC || !p.Contains(a) {
 			continue
 		}
-		if z := aws.ToString(t.AvailabilityZone); z != "" && z != sn.Val.Zone {
+		if z := aws.ToString(t.AvailabilityZone); z != "" && z != sn.Val.Zone && (g.CrossZone == "false" || !isZone(g.Scope.Region, z)) {
 			return "", invalid("The Availability Zone '%s' of target '%s' must be '%s'", z, a, sn.Val.Zone)
 		}
 		return sn.Val.Zone, nil
 	}
 	return "", awsError("InvalidTarget", "The IP address '%s' is not within a valid subnet of VPC '%s': Lotse's load balancers reach only addresses of their VPC", a, g.VPC)
+}
+
+// isZone: what a target's zone may be when it is ignored, since cross-zone load balancing is on.
+// Source: ELBv2 API, TargetDescription.
+func isZone(region, z string) bool {
+	return z == state.AllZones || slices.ContainsFunc(state.Zones(region), func(o state.Zone) bool { return o.Name == z })
 }
 
 func portOf(g state.TargetGroup, t types.TargetDescription) int {

@@ -89,23 +89,31 @@ func TestTargetGroupAttributes(t *testing.T) {
 		t.Error(err)
 	}
 	wantError(t, "range", set("deregistration_delay.timeout_seconds", "3601"), "ValidationError", "'deregistration_delay.timeout_seconds' value '3601' must be between '0-3600' inclusive")
-	wantError(t, "not acted on", set("load_balancing.cross_zone.enabled", "false"), "InvalidConfigurationRequest", "")
 	for k, bad := range map[string]string{"load_balancing.algorithm.type": "random", "slow_start.duration_seconds": "29", "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "0",
-		"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "101"} {
+		"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "101",
+		"target_group_health.dns_failover.minimum_healthy_targets.count":                 "0", "target_group_health.dns_failover.minimum_healthy_targets.percentage": "0", "load_balancing.cross_zone.enabled": "on"} {
 		wantError(t, k, set(k, bad), "ValidationError", "")
 	}
-	for k, bad := range map[string]string{"load_balancing.algorithm.anomaly_mitigation": "on" /* with round robin */, "target_group_health.dns_failover.minimum_healthy_targets.count": "2",
-		"target_group_health.dns_failover.minimum_healthy_targets.percentage": "50", "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "2"} {
+	for k, bad := range map[string]string{"load_balancing.algorithm.anomaly_mitigation": "on", /* with round robin */
+		"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "2"} {
 		wantError(t, k, set(k, bad), "InvalidConfigurationRequest", "")
 	}
 	for _, kv := range [][2]string{{"slow_start.duration_seconds", "30"}, {"load_balancing.algorithm.type", "round_robin"}, {"target_group_health.dns_failover.minimum_healthy_targets.count", "off"},
-		{"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "2"}, {"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "50"}} {
+		{"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "2"}, {"target_group_health.dns_failover.minimum_healthy_targets.count", "2"},
+		{"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "50"}, {"target_group_health.dns_failover.minimum_healthy_targets.percentage", "50"},
+		{"load_balancing.cross_zone.enabled", "true"}, {"load_balancing.cross_zone.enabled", "false"}} {
 		if err := set(kv[0], kv[1]); err != nil {
 			t.Error(err)
 		}
 		if got := b.groupAttribute(g.TargetGroupArn, kv[0]); got != kv[1] {
 			t.Errorf("%s = %s, want %s", kv[0], got, kv[1])
 		}
+	}
+	wantError(t, "failover after routing to unhealthy ones", set("target_group_health.dns_failover.minimum_healthy_targets.count", "1"), "InvalidConfigurationRequest", "")
+	wantError(t, "as a percentage", set("target_group_health.dns_failover.minimum_healthy_targets.percentage", "49"), "InvalidConfigurationRequest", "")
+	wantError(t, "stickiness within a zone", set("stickiness.enabled", "true"), "InvalidConfigurationRequest", "")
+	if err := set("load_balancing.cross_zone.enabled", "use_load_balancer_configuration"); err != nil {
+		t.Error(err)
 	}
 	wantError(t, "slow start with another algorithm", set("load_balancing.algorithm.type", "weighted_random"), "InvalidConfigurationRequest", "")
 	if err := errors.Join(set("slow_start.duration_seconds", "0"), set("load_balancing.algorithm.type", "weighted_random")); err != nil {
@@ -227,6 +235,11 @@ func TestRegisterTargets_Refusals(t *testing.T) {
 	if got := b.health(g.TargetGroupArn); len(got) != 0 {
 		t.Errorf("registered in spite of an error: %v", got)
 	}
+	elsewhere := &elb.RegisterTargetsInput{TargetGroupArn: g.TargetGroupArn, Targets: []types.TargetDescription{{Id: aws.String("172.31.0.8"), AvailabilityZone: aws.String("us-east-1c")}, {Id: aws.String("172.31.0.9"), AvailabilityZone: aws.String("all")}}}
+	must(b.RegisterTargets(b.ctx, elsewhere))(t) // a zone means nothing then
+	must(b.ModifyTargetGroupAttributes(b.ctx, &elb.ModifyTargetGroupAttributesInput{TargetGroupArn: g.TargetGroupArn, Attributes: []types.TargetGroupAttribute{{Key: aws.String("load_balancing.cross_zone.enabled"), Value: aws.String("false")}}}))(t)
+	_, err := b.RegisterTargets(b.ctx, elsewhere)
+	wantError(t, "another zone than the address's", err, "ValidationError", "")
 }
 
 func TestTags(t *testing.T) {

@@ -20,7 +20,9 @@ const (
 	mitigationKey   = "load_balancing.algorithm.anomaly_mitigation"
 	algorithmKey    = "load_balancing.algorithm.type"
 	slowStartKey    = "slow_start.duration_seconds"
+	crossZoneKey    = "load_balancing.cross_zone.enabled"
 	failoverKey     = "target_group_health.dns_failover.minimum_healthy_targets.count"
+	failPercentKey  = "target_group_health.dns_failover.minimum_healthy_targets.percentage"
 	minHealthyKey   = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count"
 	minPercentKey   = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage"
 	stickyKey       = "stickiness.enabled"
@@ -28,8 +30,10 @@ const (
 	stickyCookieKey = "stickiness.app_cookie.cookie_name"
 )
 
-// roundRobin is the algorithm of a new group.
-const roundRobin = "round_robin"
+const (
+	roundRobin    = "round_robin" // the algorithm of a new group
+	asTheBalancer = "use_load_balancer_configuration"
+)
 
 // groupAttributes are those of target groups of type ip behind application load balancers, with
 // AWS's defaults. Source: ALB user guide, target group attributes; ELBv2 API, TargetGroupAttribute.
@@ -54,7 +58,11 @@ var groupAttributes = []attribute[state.TargetGroup]{
 			g.Algorithm, err = oneOf(algorithmKey, v, roundRobin, "least_outstanding_requests", "weighted_random")
 			return err
 		}},
-	{key: "load_balancing.cross_zone.enabled", value: "use_load_balancer_configuration"},
+	{key: crossZoneKey, get: func(g state.TargetGroup) string { return cmp.Or(g.CrossZone, asTheBalancer) },
+		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+			g.CrossZone, err = oneOf(crossZoneKey, v, "true", "false", asTheBalancer)
+			return err
+		}},
 	{key: slowStartKey, get: func(g state.TargetGroup) string { return strconv.Itoa(g.SlowStart) },
 		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
 			g.SlowStart = 0
@@ -80,37 +88,24 @@ var groupAttributes = []attribute[state.TargetGroup]{
 			g.Stickiness.Type, err = oneOf(stickyTypeKey, v, "lb_cookie", "app_cookie")
 			return err
 		}},
-	// No zone is ever left, so that off is the truth; 1, AWS's default, is what every group shows.
 	{key: failoverKey, get: func(g state.TargetGroup) string {
 		if g.NoFailover {
 			return "off"
 		}
-		return "1"
-	}, set: func(g *state.TargetGroup, v string) *awswire.Error {
-		if v != "1" && v != "off" {
-			return unfit("Lotse does not act on the attribute '%s' yet: it accepts '1' and 'off' only, not '%s'.", failoverKey, v)
+		return strconv.Itoa(max(g.Failover, 1))
+	}, set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+		if g.NoFailover = v == "off"; !g.NoFailover {
+			g.Failover, err = between(failoverKey, v, 1, maxTargets)
 		}
-		g.NoFailover = v == "off"
-		return nil
+		return err
 	}},
-	{key: "target_group_health.dns_failover.minimum_healthy_targets.percentage", value: "off"},
+	percentOf(failPercentKey, func(g *state.TargetGroup) *int { return &g.FailoverPercent }),
 	{key: minHealthyKey, get: func(g state.TargetGroup) string { return strconv.Itoa(max(g.MinHealthy, 1)) },
 		set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
 			g.MinHealthy, err = between(minHealthyKey, v, 1, maxTargets)
 			return err
 		}},
-	{key: minPercentKey, get: func(g state.TargetGroup) string {
-		if g.MinHealthyPercent == 0 {
-			return "off"
-		}
-		return strconv.Itoa(g.MinHealthyPercent)
-	}, set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
-		g.MinHealthyPercent = 0
-		if v != "off" {
-			g.MinHealthyPercent, err = between(minPercentKey, v, 1, 100)
-		}
-		return err
-	}},
+	percentOf(minPercentKey, func(g *state.TargetGroup) *int { return &g.MinHealthyPercent }),
 }
 
 // DescribeTargetGroupAttributes shows all attributes.
@@ -159,6 +154,22 @@ func stickySeconds(key string, of func(*state.Stickiness) *int) attribute[state.
 		}}
 }
 
+// percentOf is an attribute for a percentage of a group's targets, 0 for off.
+func percentOf(key string, of func(*state.TargetGroup) *int) attribute[state.TargetGroup] {
+	return attribute[state.TargetGroup]{key: key, get: func(g state.TargetGroup) string {
+		if n := *of(&g); n > 0 {
+			return strconv.Itoa(n)
+		}
+		return "off"
+	}, set: func(g *state.TargetGroup, v string) (err *awswire.Error) {
+		*of(g) = 0
+		if v != "off" {
+			*of(g), err = between(key, v, 1, 100)
+		}
+		return err
+	}}
+}
+
 // checkCookieName: the balancer's own names are taken. Source: ALB user guide, sticky sessions.
 func checkCookieName(v string) *awswire.Error {
 	if v != "" && (!headerRE.MatchString(v) || len(v) > 256) {
@@ -186,8 +197,15 @@ func checkGroupAttributes(g state.TargetGroup) *awswire.Error {
 		return unfit("'%s' can't be used with the algorithm '%s'", slowStartKey, g.Algorithm)
 	}
 	// Source: ALB user guide, target group health: failover comes with or before routing to unhealthy targets.
-	if !g.NoFailover && g.MinHealthy > 1 {
+	if !g.NoFailover && max(g.Failover, 1) < g.MinHealthy {
 		return unfit("'%s' must be greater than or equal to '%s'", failoverKey, minHealthyKey)
+	}
+	if g.FailoverPercent > 0 && g.FailoverPercent < g.MinHealthyPercent {
+		return unfit("'%s' must be greater than or equal to '%s'", failPercentKey, minPercentKey)
+	}
+	// Source: ALB user guide, cross-zone load balancing for target groups.
+	if g.CrossZone == "false" && g.Stickiness.Enabled {
+		return unfit("'%s' can't be used when '%s' is 'false'", stickyKey, crossZoneKey)
 	}
 	return nil
 }

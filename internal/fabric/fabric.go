@@ -102,7 +102,7 @@ func (c *Controller) Changed(kind, key string) {
 	case state.VPCs.Kind(), state.Subnets.Kind(), state.SecurityGroups.Kind(), state.NetworkInterfaces.Kind():
 		sc, _ := arn.ScopeOf(key) // a deleted record does not tell its VPC
 		loop.Add(sc.Key())
-	case state.LoadBalancers.Kind(), state.Roles.Kind(), state.Tasks.Kind(), state.TaskStatuses.Kind():
+	case state.LoadBalancers.Kind(), state.LoadBalancerStatuses.Kind(), state.Roles.Kind(), state.Tasks.Kind(), state.TaskStatuses.Kind():
 		loop.AddAfter(namesKey, gather)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/lotse-project/lotse/internal/linklocal"
@@ -66,13 +67,13 @@ func snapshot(all []records, keys map[string]linklocal.Credentials, netns func(v
 			return s, fmt.Errorf("%s: %w", r.vpc.ID, err)
 		}
 		v := linklocal.VPC{ID: r.vpc.ID, Netns: path, Resolver: resolver(cidr), Names: map[string][]netip.Addr{}, Tasks: map[netip.Addr]linklocal.Task{}}
-		byID := map[string]netip.Addr{}
+		byID, zones := map[string]netip.Addr{}, map[netip.Addr]string{}
 		for _, e := range r.interfaces {
 			a, err := netip.ParseAddr(e.Address)
 			if err != nil {
 				return s, fmt.Errorf("%s: %w", e.ID, err)
 			}
-			byID[e.ID] = a
+			byID[e.ID], zones[a] = a, e.Zone
 			v.Names[state.PrivateDNSName(e.Scope.Region, e.Address)] = []netip.Addr{a}
 			if t, ok := r.tasks[e.Task]; ok {
 				m := metadata(r, t, e)
@@ -85,7 +86,7 @@ func snapshot(all []records, keys map[string]linklocal.Credentials, netns func(v
 		for _, b := range r.balancers {
 			var addrs []netip.Addr
 			for _, id := range b.ENIs {
-				if a, ok := byID[id]; ok {
+				if a, ok := byID[id]; ok && !slices.Contains(b.status.Failed, zones[a]) {
 					addrs = append(addrs, a)
 				}
 			}

@@ -16,7 +16,7 @@ import (
 func named() records {
 	r := sample()
 	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	r.balancers = []state.LoadBalancer{{Scope: testScope, Name: "app", DNSName: "app-123.eu-west-1.elb.localhost", VPC: "vpc-1", ENIs: []string{"eni-2", "eni-gone"}}}
+	r.balancers = []balancer{{LoadBalancer: state.LoadBalancer{Scope: testScope, Name: "app", DNSName: "app-123.eu-west-1.elb.localhost", VPC: "vpc-1", ENIs: []string{"eni-2", "eni-gone"}}}}
 	r.tasks = map[string]task{"t1": {
 		Task: state.Task{Scope: testScope, ID: "t1", Cluster: "main", Service: "web", LaunchType: "FARGATE", CPU: 256, Memory: 512,
 			TaskDefinitionARN: "arn:aws:ecs:eu-west-1:000000000000:task-definition/web:7"},
@@ -50,6 +50,14 @@ func TestSnapshot_Names(t *testing.T) {
 	}
 	if v.Netns != "/run/vpc-1" || v.Resolver != addr("172.31.0.2") || v.ID != "vpc-1" {
 		t.Errorf("VPC = %+v", v)
+	}
+	r.balancers[0].ENIs = []string{"eni-1", "eni-2"}
+	r.balancers[0].status.Failed = []string{"eu-west-1b"}
+	if s, err = snapshot([]records{r}, nil, here); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]netip.Addr{addr("172.31.0.4")}, s.VPCs[0].Names["app-123.eu-west-1.elb.localhost"], netips); d != "" {
+		t.Errorf("while a zone fails (-want +got):\n%s", d)
 	}
 	if s, err := snapshot([]records{r}, nil, func(string) string { return "" }); err != nil || len(s.VPCs) != 0 {
 		t.Errorf("a VPC without a namespace is served: %+v, %v", s, err)

@@ -19,7 +19,13 @@ type records struct {
 
 	// Only with names:
 	tasks     map[string]task // by id
-	balancers []state.LoadBalancer
+	balancers []balancer
+}
+
+// balancer is a load balancer, with what the data plane says of it.
+type balancer struct {
+	state.LoadBalancer
+	status state.LoadBalancerStatus
 }
 
 // task is a task that has an interface.
@@ -63,13 +69,31 @@ func readAll(tx store.Reader) ([]records, error) {
 		if len(r.interfaces) == 0 {
 			continue
 		}
-		if r.balancers, err = list(tx, state.LoadBalancers, r.vpc.Scope, func(b state.LoadBalancer) bool { return b.VPC == r.vpc.ID }); err != nil {
+		if r.balancers, err = readBalancers(tx, r.vpc); err != nil {
 			return nil, err
 		}
 		if r.tasks, err = readTasks(tx, r); err != nil {
 			return nil, err
 		}
 		out = append(out, r)
+	}
+	return out, nil
+}
+
+// readBalancers reads the load balancers of a VPC.
+func readBalancers(tx store.Reader, v state.VPC) (out []balancer, err error) {
+	for b, err := range state.LoadBalancers.List(tx, v.Scope.Key()) {
+		if err != nil {
+			return nil, err
+		}
+		if b.Val.VPC != v.ID {
+			continue
+		}
+		st, err := state.LoadBalancerStatuses.Get(tx, b.Key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		out = append(out, balancer{b.Val, st.Val})
 	}
 	return out, nil
 }

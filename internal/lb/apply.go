@@ -180,6 +180,9 @@ func (m *member) become(t lbconfig.Target, g *group) {
 		m.health = fixedHealth(lbconfig.Draining, lbconfig.DeregistrationInProgress)
 	case g.via == nil:
 		m.health = fixedHealth(lbconfig.Unused, lbconfig.NotInUse)
+	case g.outOfZones(t):
+		m.health = fixedHealth(lbconfig.Unused, lbconfig.NotInUse)
+		m.health.text = lbconfig.ZoneNotEnabled
 	case !g.conf.Health.Enabled:
 		m.health = fixedHealth(lbconfig.Unavailable, lbconfig.HealthCheckDisabled)
 	case old.Draining, !old.Since.Equal(t.Since):
@@ -191,6 +194,19 @@ func (m *member) become(t lbconfig.Target, g *group) {
 			m.health = newHealth()
 		}
 	}
+}
+
+// outOfZones: the balancer serves other zones than the target's.
+func (g *group) outOfZones(t lbconfig.Target) bool {
+	if g.via == nil || len(g.via.Zones) == 0 || t.Zone == "" {
+		return false
+	}
+	for _, zone := range g.via.Zones {
+		if zone == t.Zone {
+			return false
+		}
+	}
+	return true
 }
 
 // reach adds ways from the balancers to the target; those that are not used any more stay until settleLocked.
@@ -220,8 +236,7 @@ func (g *group) publishLocked() {
 			g.members[t.Addr].cut.Store(false)
 		}
 	}
-	c := &g.conf
-	g.eligible.Store(&roster{members: routable(list, c.MinHealthy, c.MinHealthyPercent), sticky: c.Stickiness, algorithm: c.Algorithm, slow: c.SlowStart, version: c.Version})
+	g.eligible.Store(g.rosterLocked(list))
 }
 
 // settleLocked makes a member that stays act on its configuration: drained or examined.
@@ -275,7 +290,7 @@ func (w *worker) cutLocked(m *member) {
 // examineLocked sees that the member is examined as configured, or not.
 func (w *worker) examineLocked(m *member) {
 	g := m.group
-	if g.via == nil || !g.conf.Health.Enabled {
+	if g.via == nil || !g.conf.Health.Enabled || g.outOfZones(m.conf) {
 		m.examine(nil)
 		return
 	}

@@ -1,7 +1,10 @@
 package lb
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/lotse-project/lotse/internal/lbconfig"
@@ -10,29 +13,42 @@ import (
 // roster is who may get requests, and how they are chosen. It is immutable.
 type roster struct {
 	members   []*member
+	turn      *atomic.Uint64
+	zones     map[string]*roster // nil: all zones are one
 	sticky    lbconfig.Stickiness
 	algorithm string
 	slow      time.Duration
 	version   string // of HTTP, that members speak
 }
 
+// nobody is the roster of a zone without targets.
+var nobody = &roster{}
+
+// at is the roster for what came in at a zone; "" is none.
+func (r *roster) at(zone string) *roster {
+	if r.zones == nil || zone == "" {
+		return r
+	}
+	return cmp.Or(r.zones[zone], nobody)
+}
+
 // choose is the member whose turn it is, out of at least one. now is of clock.
 // Source: ALB user guide, target group attributes.
-func (g *group) choose(r *roster, now time.Duration) *member {
+func (r *roster) choose(now time.Duration) *member {
 	switch r.algorithm {
 	case lbconfig.LeastOutstanding:
-		return g.leastOutstanding(r)
+		return r.leastOutstanding()
 	case lbconfig.WeightedRandom:
 		return r.weighted()
 	}
-	m := g.inTurn(r)
+	m := r.inTurn()
 	if r.slow > 0 {
 		// One that starts slowly lets some of its turns pass. If all did, this goes on until each had two.
 		for range 2 * len(r.members) {
 			if s := m.share(now, r.slow); s >= 1 || rand.Float64() < s {
 				break
 			}
-			m = g.inTurn(r)
+			m = r.inTurn()
 		}
 	}
 	return m
@@ -86,15 +102,40 @@ func routable(members []*member, count, percent int) []*member {
 	return good
 }
 
+// rosterLocked is that of the group, of all members in its order.
+func (g *group) rosterLocked(members []*member) *roster {
+	r := g.zoneLocked("", members)
+	if !g.conf.Zonal || g.via == nil {
+		return r
+	}
+	r.zones = map[string]*roster{}
+	for _, zone := range g.via.Zones {
+		if r.zones[zone] == nil {
+			r.zones[zone] = g.zoneLocked(zone, slices.DeleteFunc(slices.Clone(members), func(m *member) bool { return m.conf.Zone != zone && m.conf.Zone != "" }))
+		}
+	}
+	return r
+}
+
 // Private
 
-func (g *group) inTurn(r *roster) *member {
-	return r.members[(g.next.Add(1)-1)%uint64(len(r.members))]
+// zoneLocked is the roster of the members given, with the turn of their zone.
+func (g *group) zoneLocked(zone string, members []*member) *roster {
+	c := &g.conf
+	if g.turns[zone] == nil {
+		g.turns[zone] = &atomic.Uint64{}
+	}
+	return &roster{members: routable(members, c.MinHealthy, c.MinHealthyPercent), turn: g.turns[zone], sticky: c.Stickiness, algorithm: c.Algorithm,
+		slow: c.SlowStart, version: c.Version}
+}
+
+func (r *roster) inTurn() *member {
+	return r.members[(r.turn.Add(1)-1)%uint64(len(r.members))]
 }
 
 // leastOutstanding is the member with the fewest requests in flight; of several, the next in turn.
-func (g *group) leastOutstanding(r *roster) *member {
-	start := int((g.next.Add(1) - 1) % uint64(len(r.members)))
+func (r *roster) leastOutstanding() *member {
+	start := int((r.turn.Add(1) - 1) % uint64(len(r.members)))
 	var best *member
 	var fewest int64
 	for i := range r.members {

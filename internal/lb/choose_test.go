@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,21 +19,20 @@ func members(n int) (out []*member) {
 }
 
 func TestChoose_LeastOutstanding(t *testing.T) {
-	g := newGroup("tg")
 	ms := members(3)
-	r := &roster{members: ms, algorithm: lbconfig.LeastOutstanding}
+	r := &roster{members: ms, turn: &atomic.Uint64{}, algorithm: lbconfig.LeastOutstanding}
 	ms[0].inflight.Store(2)
 	ms[1].inflight.Store(1)
 	ms[2].inflight.Store(2)
 	for range 5 {
-		if m := g.choose(r, 0); m != ms[1] {
+		if m := r.choose(0); m != ms[1] {
 			t.Fatalf("chose %s with %d in flight", m.addr, m.inflight.Load())
 		}
 	}
 	ms[1].inflight.Store(2) // all alike: each in turn
 	got := map[*member]int{}
 	for range 30 {
-		got[g.choose(r, 0)]++
+		got[r.choose(0)]++
 	}
 	for _, m := range ms {
 		if got[m] != 10 {
@@ -44,12 +44,11 @@ func TestChoose_LeastOutstanding(t *testing.T) {
 // However requests come and go, no target has two more than another that could have had one of them.
 func TestChoose_LeastOutstandingKeepsEven(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	g := newGroup("tg")
 	ms := members(7)
-	r := &roster{members: ms, algorithm: lbconfig.LeastOutstanding}
+	r := &roster{members: ms, turn: &atomic.Uint64{}, algorithm: lbconfig.LeastOutstanding}
 	for range 10000 {
 		if rnd.IntN(2) == 0 {
-			m := g.choose(r, 0)
+			m := r.choose(0)
 			for _, o := range ms {
 				if o.inflight.Load() < m.inflight.Load() {
 					t.Fatalf("chose one with %d while another has %d", m.inflight.Load(), o.inflight.Load())
@@ -63,12 +62,11 @@ func TestChoose_LeastOutstandingKeepsEven(t *testing.T) {
 }
 
 func TestChoose_WeightedRandomReachesAll(t *testing.T) {
-	g := newGroup("tg")
 	ms := members(4)
-	r := &roster{members: ms, algorithm: lbconfig.WeightedRandom}
+	r := &roster{members: ms, turn: &atomic.Uint64{}, algorithm: lbconfig.WeightedRandom}
 	got := map[*member]int{}
 	for range 4000 {
-		got[g.choose(r, 0)]++
+		got[r.choose(0)]++
 	}
 	for _, m := range ms { // 1000 expected; 27 is one standard deviation
 		if got[m] < 800 || got[m] > 1200 {
@@ -83,13 +81,12 @@ func TestChoose_SlowStart(t *testing.T) {
 		at       time.Duration
 		low, upp int // of 2000 requests to two targets
 	}{{0, 0, 0}, {10 * time.Second, 100, 270}, {50 * time.Second, 550, 780}, {100 * time.Second, 1000, 1000}, {time.Hour, 1000, 1000}} {
-		g := newGroup("tg")
 		ms := members(2)
 		ms[1].slowSince.Store(int64(time.Second))
-		r := &roster{members: ms, slow: slow}
+		r := &roster{members: ms, turn: &atomic.Uint64{}, slow: slow}
 		n := 0
 		for range 2000 {
-			if g.choose(r, time.Second+c.at) == ms[1] {
+			if r.choose(time.Second+c.at) == ms[1] {
 				n++
 			}
 		}
@@ -97,7 +94,7 @@ func TestChoose_SlowStart(t *testing.T) {
 			t.Errorf("after %s of %s the new target got %d of 2000 requests, want %d to %d", c.at, slow, n, c.low, c.upp)
 		}
 		ms[0].slowSince.Store(int64(time.Second)) // all start slowly: somebody is chosen all the same
-		if g.choose(r, time.Second+c.at) == nil {
+		if r.choose(time.Second+c.at) == nil {
 			t.Error("nobody was chosen")
 		}
 	}

@@ -110,7 +110,7 @@ func (p *proxy) claim(x *exchange) bool {
 	}
 	m := p.claimStuck(x, g)
 	if m == nil {
-		m = g.claim()
+		m = g.claim(x.entry.zone)
 	}
 	if m == nil {
 		return false

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/lotse-project/lotse/internal/lbconfig"
@@ -108,14 +109,14 @@ func TestRoute_AllocatesNothing(t *testing.T) {
 	header := httpFields{"User-Agent": {"Mozilla Chrome/1"}}
 	g := newGroup("tg")
 	m := &member{group: g}
-	g.eligible.Store(&roster{members: []*member{m}})
+	g.eligible.Store(&roster{members: []*member{m}, turn: &atomic.Uint64{}})
 	sp := newSpread([]*group{g, g}, []int{3, 1})
 	if n := testing.AllocsPerRun(100, func() {
 		q := question{host: "www.example.com", path: normalPath("/v1/users?x=y"), query: "a=b&X=y1", method: "GET", fields: header, peer: netip.MustParseAddr("10.1.2.3")}
 		if match(rules, &q) != &rules[0] {
 			t.Fatal("no match")
 		}
-		sp.pick().claim().inflight.Add(-1)
+		sp.pick().claim("").inflight.Add(-1)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -190,7 +190,7 @@ func (p *proxy) claimStuck(x *exchange, g *group) *member {
 		return nil
 	}
 	x.session = true
-	return g.claimAt(t.target)
+	return g.claimAt(x.entry.zone, t.target)
 }
 
 // cookies are the Set-Cookie values that bring the client back. answer is the target's.

@@ -154,7 +154,7 @@ func TestSticky_TicketsEnd(t *testing.T) {
 		{"of another target", ticket{aboutTarget, g.hash, netip.MustParseAddrPort("10.0.0.2:80"), now}, false},
 		{"about the group", ticket{aboutGroup, g.hash, m.addr, now}, false},
 	} {
-		x := &exchange{started: now, request: newRequest(parse(t, get1("/", "Cookie: AWSALB="+p.jar.seal(c.t))))}
+		x := &exchange{started: now, entry: &entry{}, request: newRequest(parse(t, get1("/", "Cookie: AWSALB="+p.jar.seal(c.t))))}
 		if got := p.claimStuck(x, g) == m; got != c.want {
 			t.Errorf("%s: bound %v, want %v", c.name, got, c.want)
 		}

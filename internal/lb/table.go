@@ -19,6 +19,7 @@ type table struct {
 // entry is what answers at one bound address.
 type entry struct {
 	port     uint16               // that clients connect to
+	zone     string               // of the address; "" at a front
 	listener *listener            // nil at a front
 	front    map[string]*listener // by name, in lower case
 	judge    bool                 // the client's address must be admitted: by whom, the listener says
@@ -132,7 +133,7 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*ide
 			e.idle = max(e.idle, u.balancer.Idle())
 			e.judge = e.judge || u.judge
 			if !u.front {
-				e.listener = l
+				e.listener, e.zone = l, u.balancer.Zones[key.Addr.Addr()]
 				continue
 			}
 			if e.front == nil {

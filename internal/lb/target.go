@@ -13,17 +13,17 @@ type group struct {
 	arn      string
 	hash     [16]byte               // names it in cookies
 	eligible atomic.Pointer[roster] // never nil
-	next     atomic.Uint64
 	requests counters
 
 	// What follows belongs to the worker's mutex.
 	conf    lbconfig.TargetGroup
 	members map[netip.AddrPort]*member
-	via     *lbconfig.Balancer // examines the targets; nil when no listener uses the group
+	turns   map[string]*atomic.Uint64 // by zone
+	via     *lbconfig.Balancer        // examines the targets; nil when no listener uses the group
 }
 
 func newGroup(arn string) *group {
-	g := &group{arn: arn, hash: groupHash(arn), members: map[netip.AddrPort]*member{}}
+	g := &group{arn: arn, hash: groupHash(arn), members: map[netip.AddrPort]*member{}, turns: map[string]*atomic.Uint64{}}
 	g.eligible.Store(&roster{})
 	return g
 }
@@ -55,18 +55,19 @@ type member struct {
 	cutoff    *time.Timer   // ends it
 }
 
-// claim counts a request in at the target whose turn it is. The caller releases it. nil: nobody is eligible.
+// claim counts a request in, which came in at the zone, at the target whose turn it is. The caller releases it. nil:
+// nobody is eligible.
 //
 // A drain must see every request that was ever assigned. So a claim counts first and looks at closed second, while
 // whoever drains publishes the list without the member, sets closed, and only then looks at the count: either the
 // claim sees closed, and finds a list without the member, or the drain sees the claim.
-func (g *group) claim() *member {
+func (g *group) claim(zone string) *member {
 	for {
-		r := g.eligible.Load()
+		r := g.eligible.Load().at(zone)
 		if len(r.members) == 0 {
 			return nil
 		}
-		m := g.choose(r, clock())
+		m := r.choose(clock())
 		m.inflight.Add(1)
 		if !m.closed.Load() {
 			return m
@@ -76,8 +77,8 @@ func (g *group) claim() *member {
 }
 
 // claimAt is claim for the target at one address, nil if it is not eligible.
-func (g *group) claimAt(addr netip.AddrPort) *member {
-	for _, m := range g.eligible.Load().members {
+func (g *group) claimAt(zone string, addr netip.AddrPort) *member {
+	for _, m := range g.eligible.Load().at(zone).members {
 		if m.addr != addr {
 			continue
 		}

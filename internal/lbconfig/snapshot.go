@@ -65,6 +65,8 @@ type Balancer struct {
 	ENIs []netip.Addr
 	// Public are addresses in the host's namespace where it listens too.
 	Public []netip.Addr
+	// Zones are the availability zones of ENIs and Public.
+	Zones map[netip.Addr]string `json:",omitempty"`
 	// Front is the host:port, in the host's namespace, that balancers share and are told apart at by Names; "" for
 	// none. The front speaks for the listener on port 80, or if there is none the one with the lowest port.
 	Front string
@@ -201,7 +203,13 @@ type TargetGroup struct {
 	// With fewer healthy targets than MinHealthy, or than MinHealthyPercent of all, unhealthy ones get requests too.
 	// 0 is one target, and no percentage.
 	MinHealthy, MinHealthyPercent int `json:",omitempty"`
-	Targets                       []Target
+	// With fewer healthy targets than Failover, or than FailoverPercent of all, the balancer's nodes in a zone are left
+	// out of DNS. 0 is off. Nothing for the balancer's process, it travels with what the status is about.
+	Failover, FailoverPercent int `json:",omitempty"`
+	// Zonal: a request goes to the targets of the zone that it came in at, and they alone are counted. One that came in
+	// at Front goes to any.
+	Zonal   bool `json:",omitempty"`
+	Targets []Target
 }
 
 // The versions of HTTP that targets speak.
@@ -251,6 +259,7 @@ type HealthCheck struct {
 // Target is one address of a group.
 type Target struct {
 	Addr     netip.AddrPort
+	Zone     string `json:",omitempty"` // "": unknown, as good as any
 	Draining bool
 	Since    time.Time // registered, or draining since
 }

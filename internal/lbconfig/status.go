@@ -35,6 +35,9 @@ var Descriptions = map[string]string{
 	HealthCheckDisabled:      "Health checks are disabled",
 }
 
+// ZoneNotEnabled is the description of NotInUse for a target in a zone that its load balancer is not in.
+const ZoneNotEnabled = "Target is in an Availability Zone that is not enabled for the load balancer"
+
 // Status is what a balancer process reports.
 type Status struct {
 	// Rev is of the snapshot in force, 0 without one.

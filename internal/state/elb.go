@@ -91,7 +91,10 @@ func (b LoadBalancer) Key() string { return b.Scope.Key(b.Name, b.ID) }
 func (b LoadBalancer) InterfaceDescription() string { return "ELB app/" + b.Name + "/" + b.ID }
 
 // A LoadBalancerStatus is how the load balancer fares. Without one it is provisioning.
-type LoadBalancerStatus struct{ State, Reason string }
+type LoadBalancerStatus struct {
+	State, Reason string
+	Failed        []string `json:",omitempty"` // zones that DNS leaves out: too few of their targets are healthy
+}
 
 // A Listener is a port of a load balancer, with the rule for what no other rule takes.
 type Listener struct {
@@ -222,7 +225,10 @@ type TargetGroup struct {
 	SlowStart           int        `json:",omitempty"` // seconds, 30 to 900; 0: none
 	MinHealthy          int        `json:",omitempty"` // targets, below which unhealthy ones get requests too; 0: one
 	MinHealthyPercent   int        `json:",omitempty"` // as MinHealthy, of all targets; 0: off
-	NoFailover          bool       `json:",omitempty"` // no zone is left when its targets are unhealthy
+	Failover            int        `json:",omitempty"` // healthy targets, below which DNS leaves a zone out; 0: one
+	FailoverPercent     int        `json:",omitempty"` // as Failover, of all targets; 0: off
+	NoFailover          bool       `json:",omitempty"` // Failover is off
+	CrossZone           string     `json:",omitempty"` // true, false; "": as the load balancer, whose is always on
 	CreatedAt           time.Time
 	Tags                map[string]string
 }
@@ -268,12 +274,15 @@ func (g TargetGroup) ARN() string {
 // Key is the group's key, and with a slash the prefix of its targets'.
 func (g TargetGroup) Key() string { return g.Scope.Key(g.Name, g.ID) }
 
+// AllZones stands for a target's zone when it is outside of the VPC.
+const AllZones = "all"
+
 // A Target is one address and port in one group.
 type Target struct {
 	Group          string // ARN
 	Address        string // IPv4
 	Port           int
-	Zone           string // as registered: a zone's name, all, or ""
+	Zone           string // a zone's name, AllZones, or ""
 	RegisteredAt   time.Time
 	DeregisteredAt time.Time // zero until it drains
 }

@@ -38,6 +38,7 @@ func snapshot(r records, o settings) lbconfig.Snapshot {
 			ARN: b.ARN(), Name: b.Name, DNSName: b.DNSName, Scheme: b.Scheme, Netns: o.netns(b.VPC), Names: names[i],
 			Ingress: ingress(b.guards), IdleTimeout: time.Duration(b.IdleTimeout) * time.Second,
 			KeepAlive: time.Duration(b.KeepAlive) * time.Second, Routing: lbconfig.Routing(b.Routing), AccessLogs: b.AccessLogs.Enabled, ConnectionLogs: b.ConnectionLogs.Enabled,
+			Zones: map[netip.Addr]string{},
 		}
 		if len(out.Names) > 0 {
 			out.Front = o.front
@@ -45,6 +46,9 @@ func snapshot(r records, o settings) lbconfig.Snapshot {
 		for _, e := range b.interfaces {
 			out.ENIs = appendAddr(out.ENIs, e.Address)
 			out.Public = appendAddr(out.Public, e.Public)
+			for _, a := range appendAddr(appendAddr(nil, e.Address), e.Public) {
+				out.Zones[a] = e.Zone
+			}
 		}
 		for _, l := range b.listeners {
 			x := lbconfig.Listener{ARN: l.ARN(), Port: uint16(l.Port), Rules: rules(l, groups),
@@ -199,7 +203,10 @@ func targetGroup(g group, strict bool) lbconfig.TargetGroup {
 			Healthy: h.Healthy, Unhealthy: h.Unhealthy, Strict: strict},
 	}
 	out.Algorithm, out.Mitigate, out.SlowStart = g.Algorithm, g.Mitigate, time.Duration(g.SlowStart)*time.Second
-	out.MinHealthy, out.MinHealthyPercent = g.MinHealthy, g.MinHealthyPercent
+	out.MinHealthy, out.MinHealthyPercent, out.Zonal = g.MinHealthy, g.MinHealthyPercent, g.CrossZone == "false"
+	if out.FailoverPercent = g.FailoverPercent; !g.NoFailover {
+		out.Failover = max(g.Failover, 1)
+	}
 	if st := g.Stickiness; st.Enabled {
 		out.Stickiness = lbconfig.Stickiness{Type: lbconfig.BalancerCookie, Duration: time.Duration(st.Duration()) * time.Second}
 		if st.Type == lbconfig.ApplicationCookie {
@@ -217,7 +224,10 @@ func targetGroup(g group, strict bool) lbconfig.TargetGroup {
 // targetOf is a target as the balancer sees it; a registration, or a drain, is known by its time.
 func targetOf(t state.Target) (lbconfig.Target, bool) {
 	a, err := netip.ParseAddr(t.Address)
-	out := lbconfig.Target{Addr: netip.AddrPortFrom(a, port(t.Port)), Since: t.RegisteredAt}
+	out := lbconfig.Target{Addr: netip.AddrPortFrom(a, port(t.Port)), Zone: t.Zone, Since: t.RegisteredAt}
+	if out.Zone == state.AllZones {
+		out.Zone = ""
+	}
 	if !t.DeregisteredAt.IsZero() {
 		out.Draining, out.Since = true, t.DeregisteredAt
 	}

@@ -117,6 +117,7 @@ func reportBalancers(tx *store.WriteTx, s lbconfig.Snapshot, st lbconfig.Status)
 			reasons[l.Balancer] = append(reasons[l.Balancer], l.Error)
 		}
 	}
+	failed := failedZones(s, st)
 	for _, b := range s.Balancers {
 		sc := scopeOf(b.ARN)
 		key := state.ELBKey(sc, "loadbalancer", b.ARN)
@@ -129,9 +130,9 @@ func reportBalancers(tx *store.WriteTx, s lbconfig.Snapshot, st lbconfig.Status)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		o.Val = state.LoadBalancerStatus{State: state.Active}
+		o.Val = state.LoadBalancerStatus{State: state.Active, Failed: failed[b.ARN]}
 		if r := reasons[b.ARN]; len(r) > 0 {
-			o.Val = state.LoadBalancerStatus{State: state.Failed, Reason: strings.Join(r, "; ")}
+			o.Val.State, o.Val.Reason = state.Failed, strings.Join(r, "; ")
 		}
 		if err := state.LoadBalancerStatuses.Put(tx, &o); err != nil {
 			return err
