@@ -54,7 +54,7 @@ func TestHTTPS(t *testing.T) {
 	}
 	ask()
 	text := fetch(t, s.Endpoint+"/metrics")
-	for _, want := range []string{`lotse_alb_http_fixed_response_count_total{load_balancer="` + lb + `",target_group=""}`, "lotse_api_requests_total"} {
+	for _, want := range []string{`lotse_alb_http_fixed_response_count_total{availability_zone="us-east-1`, `",load_balancer="` + lb + `",target_group=""}`, "lotse_api_requests_total"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("/metrics lacks %s", want)
 		}

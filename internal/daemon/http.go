@@ -211,7 +211,7 @@ func (s *server) history(r *http.Request, _ []byte) (any, error) {
 func (s *server) series(r *http.Request, _ []byte) (any, error) {
 	v := r.URL.Query()
 	end := time.Now()
-	q := metric.Query{Balancer: v.Get("balancer"), Group: v.Get("group"), Name: v.Get("name"), Start: end.Add(-time.Hour), End: end}
+	q := metric.Query{Balancer: v.Get("balancer"), Group: v.Get("group"), Zone: v.Get("zone"), Name: v.Get("name"), Start: end.Add(-time.Hour), End: end}
 	for name, to := range map[string]*time.Time{"start": &q.Start, "end": &q.End} {
 		if t, err := time.Parse(time.RFC3339Nano, v.Get(name)); err == nil {
 			*to = t

@@ -210,14 +210,14 @@ func (g *group) outOfZones(t lbconfig.Target) bool {
 }
 
 // reach adds ways from the balancers to the target; those that are not used any more stay until settleLocked.
-func (m *member) reach(s sockets, users []*lbconfig.Balancer, speak wire, meters func(balancer, group string) *meter) {
+func (m *member) reach(s sockets, users []*lbconfig.Balancer, speak wire, meters func(meterKey) *meter) {
 	ways := map[string]*upstream{}
 	for arn, u := range *m.upstreams.Load() {
 		ways[arn] = u
 	}
 	for _, b := range users {
 		if u := ways[b.ARN]; u == nil || !u.fits(b, speak) {
-			ways[b.ARN] = newUpstream(s, b, m.addr, speak, meters(b.ARN, ""), meters(b.ARN, m.group.arn))
+			ways[b.ARN] = newUpstream(s, b, m.addr, speak, meters(meterKey{balancer: b.ARN, zone: m.conf.Zone}), meters(meterKey{b.ARN, m.group.arn, m.conf.Zone}))
 			if u != nil {
 				defer u.retire()
 			}

@@ -18,7 +18,7 @@ const failedUnmapped = "Failed:UnmappedConnectionError"
 // share, a connection is nobody's.
 func (l *accessLog) connected(c *clientConn, e *entry, handshake time.Duration) {
 	if e != nil && e.listener != nil {
-		e.listener.meter.add(countConnections, 1)
+		e.meter.add(countConnections, 1)
 	}
 	status := "-" // without TLS there is nothing to tell
 	if c.session != nil {
@@ -30,8 +30,8 @@ func (l *accessLog) connected(c *clientConn, e *entry, handshake time.Duration) 
 // refused logs a connection whose handshake failed.
 func (l *accessLog) refused(c *clientConn, e *entry) {
 	if e != nil && e.listener != nil {
-		e.listener.meter.add(countConnections, 1)
-		e.listener.meter.add(countClientTLSErrors, 1)
+		e.meter.add(countConnections, 1)
+		e.meter.add(countClientTLSErrors, 1)
 	}
 	l.connection(c, e, failedUnmapped, 0)
 }

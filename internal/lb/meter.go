@@ -9,7 +9,7 @@ import (
 	"github.com/lotse-project/lotse/internal/lbconfig"
 )
 
-// A meter counts what a balancer does, or what it does at one target group, under CloudWatch's names. Adding is an
+// A meter counts what a balancer does in a zone, or what it does at one target group's targets in a zone, under CloudWatch's names. Adding is an
 // atomic addition or two; nobody waits. A nil one counts nothing.
 type meter struct {
 	key    meterKey
@@ -17,8 +17,12 @@ type meter struct {
 	times  histogram // TargetResponseTime
 }
 
-// meterKey names a meter: a balancer's ARN, and a group's or "".
-type meterKey struct{ balancer, group string }
+// meterKey names a meter: a balancer's ARN, a group's or "", and the zone: of the address that clients reach, at a group
+// of the target; "" is none. What is measured of all zones together has "" too.
+type meterKey struct{ balancer, group, zone string }
+
+// everywhere is the key of all zones together.
+func (k meterKey) everywhere() meterKey { return meterKey{balancer: k.balancer, group: k.group} }
 
 // What is counted, in the order of counted.
 const (
@@ -34,6 +38,7 @@ const (
 	countELB502
 	countELB503
 	countELB504
+	countRules
 	countRedirects
 	countFixed
 	countGRPC
@@ -51,7 +56,7 @@ const (
 var counted = [meterCounts]string{
 	"RequestCount", "HTTPCode_Target_2XX_Count", "HTTPCode_Target_3XX_Count", "HTTPCode_Target_4XX_Count", "HTTPCode_Target_5XX_Count",
 	"HTTPCode_ELB_3XX_Count", "HTTPCode_ELB_4XX_Count", "HTTPCode_ELB_5XX_Count", "HTTPCode_ELB_500_Count", "HTTPCode_ELB_502_Count",
-	"HTTPCode_ELB_503_Count", "HTTPCode_ELB_504_Count", "HTTP_Redirect_Count", "HTTP_Fixed_Response_Count", "GrpcRequestCount",
+	"HTTPCode_ELB_503_Count", "HTTPCode_ELB_504_Count", "RuleEvaluations", "HTTP_Redirect_Count", "HTTP_Fixed_Response_Count", "GrpcRequestCount",
 	"DesyncMitigationMode_NonCompliant_Request_Count", "ProcessedBytes", "NewConnectionCount", "RejectedConnectionCount",
 	"ClientTLSNegotiationErrorCount", "TargetConnectionErrorCount", "TargetTLSNegotiationErrorCount",
 }
@@ -64,7 +69,7 @@ func (m *meter) add(what int, n int64) {
 
 // measure counts an exchange that is over. Source of what counts where: ALB user guide, CloudWatch metrics.
 func (x *exchange) measure() {
-	all := x.listener.meter
+	all := x.entry.meterOf(x.listener)
 	all.add(countBytes, x.conn.unmetered())
 	x.conn.meter.Store(all)
 	if x.grpc {
@@ -74,6 +79,7 @@ func (x *exchange) measure() {
 		all.add(countNonCompliant, 1)
 	}
 	if x.rule != nil {
+		all.add(countRules, int64(x.rule.nth))
 		switch x.rule.act.Type {
 		case lbconfig.FixedResponse:
 			all.add(countFixed, 1)

@@ -32,7 +32,7 @@ func metered(t *testing.T, c *lbconfig.Client, balancer, group string) map[strin
 		names["lotse_alb_"+snake(n)+"_total"] = n
 	}
 	names["lotse_alb_target_response_time_seconds_count"] = "TargetResponseTime"
-	line := regexp.MustCompile(`^(\w+)\{load_balancer="(.*)",target_group="(.*)"\} (\d+)$`)
+	line := regexp.MustCompile(`^(\w+)\{load_balancer="(.*)",target_group="(.*)",availability_zone=".*"\} (\d+)$`)
 	out := map[string]int{}
 	for l := range strings.Lines(string(text)) {
 		m := line.FindStringSubmatch(strings.TrimSuffix(l, "\n"))
@@ -40,7 +40,7 @@ func metered(t *testing.T, c *lbconfig.Client, balancer, group string) map[strin
 			continue
 		}
 		if n, _ := strconv.Atoi(m[4]); n != 0 {
-			out[names[m[1]]] = n
+			out[names[m[1]]] += n
 		}
 	}
 	return out
@@ -102,7 +102,7 @@ func TestMeters(t *testing.T) {
 	}
 	all := map[string]int{"RequestCount": 12, "HTTPCode_Target_2XX_Count": 3, "HTTPCode_Target_3XX_Count": 2, "HTTPCode_Target_4XX_Count": 4, "HTTPCode_Target_5XX_Count": 1,
 		"HTTPCode_ELB_3XX_Count": 2, "HTTPCode_ELB_4XX_Count": 3, "HTTPCode_ELB_5XX_Count": 4, "HTTPCode_ELB_502_Count": 2, "HTTPCode_ELB_503_Count": 2,
-		"HTTP_Redirect_Count": 2, "HTTP_Fixed_Response_Count": 3, "TargetConnectionErrorCount": 2, "ClientTLSNegotiationErrorCount": 1,
+		"RuleEvaluations": 10*4 + 2*1 + 3*2 + 2*3 + 2*4, "HTTP_Redirect_Count": 2, "HTTP_Fixed_Response_Count": 3, "TargetConnectionErrorCount": 2, "ClientTLSNegotiationErrorCount": 1,
 		"ProcessedBytes": bytes, "NewConnectionCount": 3, "TargetResponseTime": 10}
 	var got map[string]int
 	t.Cleanup(func() { t.Log(bytes, got) })
@@ -142,13 +142,13 @@ func closedPort(t *testing.T) netip.AddrPort {
 func TestMinutes(t *testing.T) {
 	m := newMinutes()
 	begin := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	all, group := meterKey{"lb", ""}, meterKey{"lb", "tg"}
+	all, group := meterKey{balancer: "lb"}, meterKey{balancer: "lb", group: "tg"}
 	there := map[meterKey]bool{all: true, group: true}
 	add := func(requests int64, took ...time.Duration) {
-		m.meter("lb", "").add(countRequests, requests)
-		m.meter("lb", "tg").add(countRequests, requests)
+		m.meter(all).add(countRequests, requests)
+		m.meter(group).add(countRequests, requests)
 		for _, d := range took {
-			m.meter("lb", "tg").took(d)
+			m.meter(group).took(d)
 		}
 	}
 	add(6, 10*time.Millisecond, 30*time.Millisecond)
@@ -187,6 +187,57 @@ func TestMinutes(t *testing.T) {
 	}
 	if got := len(m.since(time.Unix(0, 0))); got != minutesKept {
 		t.Errorf("%d minutes are kept, want %d", got, minutesKept)
+	}
+}
+
+// What is measured in zones is their sum in all together; what is true at a time is not.
+func TestMinutes_Zones(t *testing.T) {
+	m := newMinutes()
+	all := meterKey{balancer: "lb", group: "tg"}
+	in := func(zone string) meterKey { return meterKey{"lb", "tg", zone} }
+	for zone, n := range map[string]int64{"a": 3, "b": 4, "": 5} { // "": at a front
+		m.meter(in(zone)).add(countRequests, n)
+		m.meter(in(zone)).took(10 * time.Millisecond)
+	}
+	for key, n := range map[meterKey]float64{in("a"): 1, in("b"): 2, all: 3} {
+		m.sample(key, "HealthyHostCount", n)
+	}
+	m.close(time.Now(), map[meterKey]bool{all: true})
+	got := map[string][4]float64{}
+	for _, s := range m.since(time.Time{})[0].Series {
+		x := s.Metrics
+		got[s.Zone] = [4]float64{x["RequestCount"].Sum, float64(x["TargetResponseTime"].Count), x["HealthyHostCount"].Sum, x["RequestCountPerTarget"].Sum}
+		if s.Balancer != "lb" || s.Group != "tg" {
+			t.Errorf("%+v", s)
+		}
+	}
+	if d := cmp.Diff(map[string][4]float64{"a": {3, 1, 1, 3}, "b": {4, 1, 2, 2}, "": {12, 3, 3, 4}}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if len(m.meters) != 3 {
+		t.Errorf("%d meters are kept", len(m.meters))
+	}
+	m.close(time.Now(), map[meterKey]bool{})
+	if len(m.meters) != 0 || len(m.last) != 0 {
+		t.Errorf("%d meters of what is gone are kept", len(m.meters))
+	}
+}
+
+func TestHosts(t *testing.T) {
+	g, ms := newGroup("tg"), members(6)
+	for i, s := range []string{lbconfig.Healthy, lbconfig.Healthy, lbconfig.Unhealthy, lbconfig.Initial, lbconfig.Healthy, lbconfig.Unused} {
+		ms[i].health.state, ms[i].conf.Zone = s, []string{"a", "b", "b", "a", "", "d"}[i]
+		g.members[ms[i].addr] = ms[i]
+	}
+	ms[0].anomalous, ms[1].anomalous = true, true
+	ms[1].lost.Store(500)
+	b := &lbconfig.Balancer{Zones: map[netip.Addr]string{netip.MustParseAddr("10.0.0.1"): "a", netip.MustParseAddr("10.0.1.1"): "b", netip.MustParseAddr("10.0.2.1"): "c"}}
+	got := map[string][4]int{}
+	for zone, n := range g.hostsLocked(b) {
+		got[zone] = [4]int{n["HealthyHostCount"], n["UnHealthyHostCount"], n["AnomalousHostCount"], n["MitigatedHostCount"]}
+	}
+	if d := cmp.Diff(map[string][4]int{"": {3, 1, 2, 1}, "a": {1, 0, 1, 0}, "b": {1, 1, 1, 1}, "c": {}}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

@@ -86,9 +86,11 @@ func (m *minutes) write(b io.Writer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	keys := slices.SortedFunc(maps.Keys(m.meters), func(a, b meterKey) int {
-		return cmp.Or(cmp.Compare(a.balancer, b.balancer), cmp.Compare(a.group, b.group))
+		return cmp.Or(cmp.Compare(a.balancer, b.balancer), cmp.Compare(a.group, b.group), cmp.Compare(a.zone, b.zone))
 	})
-	label := func(k meterKey) string { return fmt.Sprintf("load_balancer=%q,target_group=%q", k.balancer, k.group) }
+	label := func(k meterKey) string {
+		return fmt.Sprintf("load_balancer=%q,target_group=%q,availability_zone=%q", k.balancer, k.group, k.zone)
+	}
 	for what, name := range counted {
 		name = "lotse_alb_" + snake(name) + "_total"
 		metricHead(b, name, "counter", counted[what]+" of CloudWatch")

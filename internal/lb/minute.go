@@ -3,7 +3,6 @@ package lb
 import (
 	"cmp"
 	"context"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,11 +32,10 @@ func newMinutes() *minutes {
 	return &minutes{news: newHub(), meters: map[meterKey]*meter{}, last: map[meterKey]*reading{}, gauges: map[meterKey]map[string]lbconfig.Sample{}}
 }
 
-// meter is that of a balancer, or of a group at it.
-func (m *minutes) meter(balancer, group string) *meter {
+// meter is the one of the key.
+func (m *minutes) meter(k meterKey) *meter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k := meterKey{balancer, group}
 	if m.meters[k] == nil {
 		m.meters[k], m.last[k] = &meter{key: k}, &reading{}
 	}
@@ -56,42 +54,60 @@ func (m *minutes) sample(k meterKey, name string, value float64) {
 	m.gauges[k][name] = s
 }
 
-// close ends the minute that began at the time. Meters that are not there any more are forgotten with it.
+// close ends the minute that began at the time. Meters that are not there any more are forgotten with it. there are the
+// keys without zones.
 func (m *minutes) close(began time.Time, there map[meterKey]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := lbconfig.Minute{Time: began}
+	all := map[meterKey]map[string]lbconfig.Sample{}
 	for k, meter := range m.meters {
 		now := meter.read()
-		s := lbconfig.Series{Balancer: k.balancer, Group: k.group, Metrics: now.since(m.last[k])}
-		m.last[k] = now
-		maps.Copy(s.Metrics, m.gauges[k])
-		perTarget(s)
-		if len(s.Metrics) > 0 {
-			out.Series = append(out.Series, s)
+		for _, key := range slices.Compact([]meterKey{k, k.everywhere()}) {
+			add(all, key, now.since(m.last[k]))
 		}
-		if !there[k] {
+		m.last[k] = now
+		if !there[k.everywhere()] {
 			delete(m.meters, k)
 			delete(m.last, k)
 		}
 	}
+	for k, samples := range m.gauges {
+		add(all, k, samples)
+	}
 	clear(m.gauges)
+	out := lbconfig.Minute{Time: began}
+	for k, metrics := range all {
+		perTarget(k, metrics)
+		out.Series = append(out.Series, lbconfig.Series{Balancer: k.balancer, Group: k.group, Zone: k.zone, Metrics: metrics})
+	}
 	slices.SortFunc(out.Series, func(a, b lbconfig.Series) int {
-		return cmp.Or(cmp.Compare(a.Balancer, b.Balancer), cmp.Compare(a.Group, b.Group))
+		return cmp.Or(cmp.Compare(a.Balancer, b.Balancer), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Zone, b.Zone))
 	})
 	m.done = append(m.done, out)
 	m.done = slices.Clone(m.done[max(0, len(m.done)-minutesKept):])
 	m.news.changed()
 }
 
+// add puts samples to those of the key.
+func add(all map[meterKey]map[string]lbconfig.Sample, k meterKey, samples map[string]lbconfig.Sample) {
+	if len(samples) > 0 && all[k] == nil {
+		all[k] = map[string]lbconfig.Sample{}
+	}
+	for name, s := range samples {
+		sum := all[k][name]
+		sum.Add(s)
+		all[k][name] = sum
+	}
+}
+
 // perTarget adds the average of requests of the group's healthy targets.
-func perTarget(s lbconfig.Series) {
-	requests, healthy := s.Metrics["RequestCount"], s.Metrics["HealthyHostCount"]
-	if s.Group == "" || requests.Count == 0 || healthy.Sum == 0 {
+func perTarget(k meterKey, metrics map[string]lbconfig.Sample) {
+	requests, healthy := metrics["RequestCount"], metrics["HealthyHostCount"]
+	if k.group == "" || requests.Count == 0 || healthy.Sum == 0 {
 		return
 	}
 	n := requests.Sum / (healthy.Sum / float64(healthy.Count))
-	s.Metrics["RequestCountPerTarget"] = lbconfig.Sample{Sum: n, Min: n, Max: n, Count: 1}
+	metrics["RequestCountPerTarget"] = lbconfig.Sample{Sum: n, Min: n, Max: n, Count: 1}
 }
 
 // since are the minutes that began at from or later.
@@ -138,39 +154,56 @@ func (w *worker) gauge() {
 	}
 	for i := range w.snap.Balancers {
 		arn := w.snap.Balancers[i].ARN
-		w.minutes.sample(meterKey{arn, ""}, "ActiveConnectionCount", float64(open[arn]))
+		w.minutes.sample(meterKey{balancer: arn}, "ActiveConnectionCount", float64(open[arn]))
 	}
 	for group, users := range groupUsers(w.snap) {
 		g := w.groups[group]
 		if g == nil {
 			continue
 		}
-		healthy, unhealthy, anomalous, mitigated := 0, 0, 0, 0
-		for _, m := range g.members {
-			if m.anomalous {
-				anomalous++
-			}
-			if m.lost.Load() > 0 {
-				mitigated++
-			}
-			switch m.health.state {
-			case lbconfig.Healthy:
-				healthy++
-			case lbconfig.Unhealthy:
-				unhealthy++
-			}
-		}
 		for _, b := range users {
-			w.minutes.meter(b.ARN, group)
-			w.minutes.sample(meterKey{b.ARN, group}, "HealthyHostCount", float64(healthy))
-			w.minutes.sample(meterKey{b.ARN, group}, "UnHealthyHostCount", float64(unhealthy))
-			w.minutes.sample(meterKey{b.ARN, group}, "AnomalousHostCount", float64(anomalous))
-			w.minutes.sample(meterKey{b.ARN, group}, "MitigatedHostCount", float64(mitigated))
+			for zone, n := range g.hostsLocked(b) {
+				for name, value := range n {
+					w.minutes.sample(meterKey{b.ARN, group, zone}, name, float64(value))
+				}
+			}
 		}
 	}
 }
 
-// measured are the meters of the snapshot in force.
+// hostsLocked counts the group's targets, in each zone of the balancer and ("") altogether, by metrics.
+func (g *group) hostsLocked(b *lbconfig.Balancer) map[string]map[string]int {
+	none := func() map[string]int {
+		return map[string]int{"HealthyHostCount": 0, "UnHealthyHostCount": 0, "AnomalousHostCount": 0, "MitigatedHostCount": 0}
+	}
+	out := map[string]map[string]int{"": none()}
+	for _, zone := range b.Zones {
+		out[zone] = none()
+	}
+	for _, m := range g.members {
+		for _, zone := range slices.Compact([]string{"", m.conf.Zone}) {
+			n := out[zone]
+			if n == nil { // not the balancer's
+				continue
+			}
+			if m.anomalous {
+				n["AnomalousHostCount"]++
+			}
+			if m.lost.Load() > 0 {
+				n["MitigatedHostCount"]++
+			}
+			switch m.health.state {
+			case lbconfig.Healthy:
+				n["HealthyHostCount"]++
+			case lbconfig.Unhealthy:
+				n["UnHealthyHostCount"]++
+			}
+		}
+	}
+	return out
+}
+
+// measured are the meters of the snapshot in force, all zones together.
 func (w *worker) measured() map[meterKey]bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -179,11 +212,11 @@ func (w *worker) measured() map[meterKey]bool {
 		return out
 	}
 	for i := range w.snap.Balancers {
-		out[meterKey{w.snap.Balancers[i].ARN, ""}] = true
+		out[meterKey{balancer: w.snap.Balancers[i].ARN}] = true
 	}
 	for group, users := range groupUsers(w.snap) {
 		for _, b := range users {
-			out[meterKey{b.ARN, group}] = true
+			out[meterKey{balancer: b.ARN, group: group}] = true
 		}
 	}
 	return out

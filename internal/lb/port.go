@@ -56,13 +56,13 @@ func (p *port) Accept() (net.Conn, error) {
 		e := p.entry(p.key)
 		if p.conns.full(int(p.tls.busy.Load())) {
 			if e != nil && e.listener != nil {
-				e.listener.meter.add(countRejected, 1)
+				e.meter.add(countRejected, 1)
 			}
 			c.Close()
 			continue
 		}
 		if e != nil && e.judge && e.listener != nil && !e.listener.admits(peer) {
-			p.hold(c, e.listener.meter)
+			p.hold(c, e.meter)
 			continue
 		}
 		if e != nil && e.listener != nil && e.listener.tls != nil {

@@ -10,6 +10,7 @@ import (
 type rule struct {
 	arn       string
 	priority  int // 0: the default
+	nth       int // see nth
 	conds     []cond
 	host, url rewrite
 	act       action
@@ -20,6 +21,9 @@ type action struct {
 	lbconfig.Action
 	forward *spread
 }
+
+// nth is how many rules are looked at for the i-th to be the one: the default, the last of n, is taken without a look.
+func nth(i, n int) int { return min(i+1, n-1) }
 
 // match is the first rule whose conditions all hold. The last one, the default, has none.
 func match(rules []rule, q *question) *rule {

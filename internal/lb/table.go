@@ -20,6 +20,7 @@ type table struct {
 type entry struct {
 	port     uint16               // that clients connect to
 	zone     string               // of the address; "" at a front
+	meter    *meter               // of the balancer in the zone; nil at a front
 	listener *listener            // nil at a front
 	front    map[string]*listener // by name, in lower case
 	judge    bool                 // the client's address must be admitted: by whom, the listener says
@@ -33,7 +34,7 @@ type listener struct {
 	balancer *lbconfig.Balancer
 	rules    []rule
 	requests *counters
-	meter    *meter
+	meter    *meter      // without a zone
 	tls      *tls.Config // nil: plain HTTP
 	headers  lbconfig.Headers
 }
@@ -54,6 +55,14 @@ func (e *entry) listenerFor(host string) *listener {
 		return e.listener
 	}
 	return e.front[strings.ToLower(hostOnly(host))]
+}
+
+// meterOf counts a request at the address that is for the listener.
+func (e *entry) meterOf(l *listener) *meter {
+	if e.meter != nil {
+		return e.meter
+	}
+	return l.meter
 }
 
 // portKeys are the addresses at which the snapshot's listeners want to be bound. The parent grants just these.
@@ -119,7 +128,7 @@ func frontListener(b *lbconfig.Balancer) *lbconfig.Listener {
 
 // compile builds the table. groups are the living groups by ARN, ids the certificates; counts the living counters by listener ARN,
 // meters those of balancers and groups.
-func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*identity, counts func(listenerARN string) *counters, meters func(balancer, group string) *meter) *table {
+func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*identity, counts func(listenerARN string) *counters, meters func(meterKey) *meter) *table {
 	t := &table{rev: s.Rev, ports: map[portKey]*entry{}, dials: dialKeys(s)}
 	compiled := map[*lbconfig.Listener]*listener{}
 	for key, uses := range portKeys(s) {
@@ -127,13 +136,14 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*ide
 		for _, u := range uses {
 			l := compiled[u.listener]
 			if l == nil {
-				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN), meters(u.balancer.ARN, ""), tlsConfig(u.listener.TLS, ids), u.listener.Headers}
+				l = &listener{u.listener.ARN, u.listener.Port, u.balancer, compileRules(u.listener.Rules, groups), counts(u.listener.ARN), meters(meterKey{balancer: u.balancer.ARN}), tlsConfig(u.listener.TLS, ids), u.listener.Headers}
 				compiled[u.listener] = l
 			}
 			e.idle = max(e.idle, u.balancer.Idle())
 			e.judge = e.judge || u.judge
 			if !u.front {
 				e.listener, e.zone = l, u.balancer.Zones[key.Addr.Addr()]
+				e.meter = meters(meterKey{balancer: u.balancer.ARN, zone: e.zone})
 				continue
 			}
 			if e.front == nil {
@@ -151,7 +161,7 @@ func compile(s *lbconfig.Snapshot, groups map[string]*group, ids map[string]*ide
 func compileRules(in []lbconfig.Rule, groups map[string]*group) []rule {
 	out := make([]rule, len(in))
 	for i, r := range in {
-		out[i] = rule{arn: r.ARN, priority: r.Priority, act: action{Action: r.Action}}
+		out[i] = rule{arn: r.ARN, priority: r.Priority, nth: nth(i, len(in)), act: action{Action: r.Action}}
 		out[i].host, out[i].url = compileRewrites(r.Rewrites)
 		for _, c := range r.Conditions {
 			out[i].conds = append(out[i].conds, compileCond(c))

@@ -26,7 +26,7 @@ type upstream struct {
 	idle  time.Duration
 	host  string // the target's host:port
 	wire  wire
-	meter *meter // of the balancer at the target's group
+	meter *meter // of the balancer at the target's group and zone
 
 	dial      func(context.Context) (net.Conn, error)
 	connect   func(context.Context) (net.Conn, error) // dials, and then what wire.connect does

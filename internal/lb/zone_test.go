@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/lotse-project/lotse/internal/lbconfig"
@@ -71,6 +72,17 @@ func TestZones_CrossZoneOff(t *testing.T) {
 	r.put(s)
 	expect("a", map[string]int{"a1": 3, "a2": 3})
 	expect("b", map[string]int{"b1": 4})
+
+	if got := metered(t, r.client, "lb", "tg"); got["RequestCount"] != 6+6+4 {
+		t.Errorf("counted at the group: %v", got)
+	}
+	text, err := r.client.Metrics(t.Context())
+	for _, want := range []string{`{load_balancer="lb",target_group="",availability_zone="a"} 12`, `{load_balancer="lb",target_group="",availability_zone="b"} 4`,
+		`{load_balancer="lb",target_group="tg",availability_zone="a"} 10`, `{load_balancer="lb",target_group="tg",availability_zone="b"} 6`} {
+		if err != nil || !strings.Contains(string(text), "lotse_alb_request_count_total"+want) {
+			t.Errorf("not told: %s (%v)", want, err)
+		}
+	}
 
 	// A zone without targets has nobody to ask, and one whose targets are all unhealthy fails open for itself.
 	var sick netip.AddrPort

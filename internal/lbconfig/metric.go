@@ -69,10 +69,11 @@ func (s Sample) Percentile(p float64) float64 {
 	return math.NaN()
 }
 
-// Series is one balancer's minute, or one group's at a balancer, by CloudWatch's names.
+// Series is one balancer's minute, or one group's at a balancer, by CloudWatch's names: in a zone, or of all together.
 type Series struct {
 	Balancer string // ARN
 	Group    string `json:",omitempty"` // ARN
+	Zone     string `json:",omitempty"` // "": all together
 	Metrics  map[string]Sample
 }
 

@@ -2,6 +2,7 @@ package metric
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"testing"
@@ -34,6 +35,7 @@ func TestRecorder_EachMinuteOnce(t *testing.T) {
 		return lbconfig.Minute{Time: begin.Add(time.Duration(n) * time.Minute), Series: []lbconfig.Series{
 			{Balancer: "lb", Metrics: map[string]lbconfig.Sample{"RequestCount": {Sum: sum, Min: 1, Max: 1, Count: int64(sum)}}},
 			{Balancer: "lb", Group: "tg", Metrics: map[string]lbconfig.Sample{"RequestCount": {Sum: 100 * sum, Min: 1, Max: 1, Count: int64(100 * sum)}}},
+			{Balancer: "lb", Group: "tg", Zone: "b", Metrics: map[string]lbconfig.Sample{"RequestCount": {Sum: 50 * sum, Min: 1, Max: 1, Count: int64(50 * sum)}}},
 		}}
 	}
 	// Servers come and go; the balancer's process keeps minutes that were read already.
@@ -70,6 +72,7 @@ func TestRecorder_EachMinuteOnce(t *testing.T) {
 		"all":           {Query{Start: at(0), End: at(9)}, map[int]float64{0: 1, 1: 2, 2: 4, 5: 8}},
 		"a part":        {Query{Start: at(1), End: at(5)}, map[int]float64{1: 2, 2: 4}},
 		"a group":       {Query{Start: at(1), End: at(2), Group: "tg"}, map[int]float64{1: 200}},
+		"a zone":        {Query{Start: at(1), End: at(2), Group: "tg", Zone: "b"}, map[int]float64{1: 100}},
 		"five minutes":  {Query{Start: at(0), End: at(9), Period: 5 * time.Minute}, map[int]float64{0: 7, 5: 8}},
 		"before all":    {Query{Start: at(-9), End: at(0)}, map[int]float64{}},
 		"another group": {Query{Start: at(0), End: at(9), Group: "other"}, map[int]float64{}},
@@ -82,8 +85,19 @@ func TestRecorder_EachMinuteOnce(t *testing.T) {
 		t.Error("a period of a second was taken")
 	}
 	names, err := s.Names(at(0), at(9))
-	if d := cmp.Diff([]Name{{"lb", "", "RequestCount"}, {"lb", "tg", "RequestCount"}}, names); err != nil || d != "" {
+	if d := cmp.Diff([]Name{{"lb", "", "", "RequestCount"}, {"lb", "tg", "", "RequestCount"}, {"lb", "tg", "b", "RequestCount"}}, names); err != nil || d != "" {
 		t.Errorf("names: %v (-want +got):\n%s", err, d)
+	}
+	// As servers wrote it before minutes were packed.
+	w, err := segment.OpenWriter(dir, segment.WriterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, _ := json.Marshal(minute(7, 16))
+	err = w.Append(segment.Event{Time: at(7), Data: plain})
+	w.Close()
+	if got := sums(Query{Start: at(5), End: at(9)}); err != nil || got[7] != 16 || got[5] != 8 {
+		t.Errorf("%v, %v", got, err)
 	}
 	if none, err := NewStore(dir + "/none").Query(Query{End: at(9)}); err != nil || len(none) != 0 {
 		t.Errorf("of nothing: %v, %v", none, err)
