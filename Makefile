@@ -84,7 +84,7 @@ bench: deps build base-images ## the figures of doc/benchmarks.md
 
 .PHONY: bench-lb
 bench-lb: ## the balancer beside nginx, HAProxy, Caddy and Go's ReverseProxy, those that are installed; ROW=TLS for some rows. Needs wrk, h2load
-	script/as-root $(GO) test -run '^$$' -bench 'Compare/$(ROW)' -benchtime 1x -timeout 30m ./internal/lb
+	script/as-root $(GO) test -run '^$$' -bench 'Compare/$(ROW)' -benchtime 5x -timeout 60m ./internal/lb
 
 .PHONY: bench-registry
 bench-registry: deps build base-images ## the registry beside CNCF's distribution; some minutes, and 20 GB of disk for a while

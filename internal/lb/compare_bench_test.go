@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,7 +31,8 @@ type course struct {
 	load    func(b *testing.B, c course, port uint16, d time.Duration) measured // nil: wrk
 	path    string
 	clients int
-	fresh   bool // a connection for each request
+	round   time.Duration // 0: a second
+	fresh   bool          // a connection for each request
 	secure  bool
 	tickets bool // of TLS sessions
 	upgrade bool // to WebSocket
@@ -41,8 +44,8 @@ type course struct {
 
 var courses = []course{
 	{name: "64 clients", clients: 64},
-	{name: "1000 clients", clients: 1000},
-	{name: "5000 clients", clients: 5000},
+	{name: "1000 clients", clients: 1000, round: 2 * time.Second}, // to connect takes a part of it
+	{name: "5000 clients", clients: 5000, round: 4 * time.Second},
 	{name: "1 MiB", clients: 16, path: "/large"},
 	{name: "new connections", clients: 64, fresh: true},
 	{name: "TLS 64 clients", clients: 64, secure: true},
@@ -57,11 +60,18 @@ var courses = []course{
 	{name: "idle connections", idle: 5000},
 }
 
-// contestant starts a proxy on proxyCore that serves the course at the port, and returns its processes. It is not there
-// when it is not installed.
+// contestant starts a proxy on proxyCore that serves the course at the port, and returns its processes; none when it
+// does not take part.
 type contestant struct {
 	name  string
 	start func(b *testing.B, c course, port uint16, targets []netip.AddrPort) (pids []int)
+}
+
+// runner is a contestant in a course.
+type runner struct {
+	contestant
+	port uint16
+	pids []int
 }
 
 var contestants = []contestant{
@@ -77,8 +87,9 @@ var contestants = []contestant{
 	{"ReverseProxy", startReverseProxy},
 }
 
-// BenchmarkCompare puts the engines beside nginx, HAProxy, Caddy and Go's ReverseProxy: everything in one run, since
-// machines differ, and the same one from hour to hour. wrk makes most of the load. At the end there is a table.
+// BenchmarkCompare puts the engines beside nginx, HAProxy, Caddy and Go's ReverseProxy, those that are installed or named
+// in LOTSE_BENCH_PROXIES (nginx,haproxy): in rounds of a second or more, as many as -benchtime says, since machines differ,
+// and the same one from second to second. wrk makes most of the load. At the end there is a table of medians.
 func BenchmarkCompare(b *testing.B) {
 	needsRoot(b)
 	if _, err := exec.LookPath("wrk"); err != nil {
@@ -90,43 +101,56 @@ func BenchmarkCompare(b *testing.B) {
 	stayOn(b, loadCore)
 	var rows []row
 	for _, c := range courses {
-		r := row{course: c.name, of: map[string]measured{}}
-		for _, p := range contestants {
-			b.Run(c.name+"/"+p.name, func(b *testing.B) {
-				m := c.run(b, p)
-				r.of[p.name] = m
-			})
-		}
-		if len(r.of) > 0 {
-			rows = append(rows, r)
-		}
+		b.Run(c.name, func(b *testing.B) {
+			if r := c.run(b); len(r.of) > 0 {
+				rows = append(rows, r)
+			}
+			b.ReportMetric(0, "ns/op") // of all together; see the table
+		})
 	}
 	fmt.Print(comparison(rows))
 }
 
-func (c course) run(b *testing.B, p contestant) (m measured) {
-	addr, port := bareTarget(b, "0.0.0.0:0"), freePort(b)
+// run has the contestants take turns.
+func (c course) run(b *testing.B) row {
+	addr := bareTarget(b, "0.0.0.0:0")
 	var targets []netip.AddrPort
 	for i := range cmp.Or(c.targets, 2) {
 		targets = append(targets, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)}), addr.Port()))
 	}
-	pids := p.start(b, c, port, targets)
-	load := c.load
+	load, round := c.load, cmp.Or(c.round, time.Second)
 	if load == nil {
 		load = wrk
 	}
-	for b.Loop() {
-		if c.idle > 0 {
-			m = c.hold(b, port, pids)
+	var all []runner
+	only := strings.Split(os.Getenv("LOTSE_BENCH_PROXIES"), ",")
+	for _, p := range contestants {
+		if only[0] != "" && !slices.Contains(only, p.name) {
 			continue
 		}
-		load(b, c, port, time.Second)
-		cpu := cpuTime(b, pids)
-		m = load(b, c, port, 3*time.Second)
-		m.cpu = float64((cpuTime(b, pids) - cpu).Microseconds()) / max(m.requests, 1)
+		r := runner{contestant: p, port: freePort(b)}
+		if r.pids = p.start(b, c, r.port, targets); r.pids == nil {
+			continue
+		}
+		if all = append(all, r); c.idle == 0 {
+			load(b, c, r.port, round) // connections to targets, and what is learnt
+		}
 	}
-	m.report(b)
-	return m
+	out := row{course: c.name, of: map[string][]measured{}}
+	for b.Loop() {
+		for _, r := range all {
+			var m measured
+			if c.idle > 0 {
+				m = c.hold(b, r.port, r.pids)
+			} else {
+				cpu := cpuTime(b, r.pids)
+				m = load(b, c, r.port, round)
+				m.cpu = float64((cpuTime(b, r.pids) - cpu).Microseconds()) / max(m.requests, 1)
+			}
+			out.of[r.name] = append(out.of[r.name], m)
+		}
+	}
+	return out
 }
 
 func (c course) url(port uint16) string {

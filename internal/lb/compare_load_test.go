@@ -26,25 +26,45 @@ type measured struct {
 	memory                                     float64 // bytes for each idle connection
 }
 
-func (m measured) report(b *testing.B) {
-	b.ReportMetric(0, "ns/op")
-	if m.memory > 0 {
-		b.ReportMetric(m.memory, "bytes/connection")
-		return
-	}
-	for unit, v := range map[string]float64{"cpu-µs/request": m.cpu, "requests/s": m.perSecond, "p50-µs": m.p50, "p99-µs": m.p99, "p99.9-µs": m.p999, "wrong": m.wrong} {
-		b.ReportMetric(v, unit)
-	}
-}
-
-// row is a course with what each proxy did.
+// row is a course with what each proxy did in its rounds.
 type row struct {
 	course string
-	of     map[string]measured
+	of     map[string][]measured
 }
 
-// comparison is the rows in Markdown: processor time, or bytes, of each proxy, the fast engine's as a part of the better of nginx's
-// and HAProxy's; then requests a second and percentiles.
+// median is that of each figure, and the sum of what went wrong.
+func median(all []measured) (m measured) {
+	for _, f := range []struct {
+		to *float64
+		of func(measured) float64
+	}{
+		{&m.requests, func(x measured) float64 { return x.requests }}, {&m.perSecond, func(x measured) float64 { return x.perSecond }},
+		{&m.p50, func(x measured) float64 { return x.p50 }}, {&m.p99, func(x measured) float64 { return x.p99 }}, {&m.p999, func(x measured) float64 { return x.p999 }},
+		{&m.cpu, func(x measured) float64 { return x.cpu }}, {&m.memory, func(x measured) float64 { return x.memory }},
+	} {
+		*f.to = middle(all, f.of)
+	}
+	for _, x := range all {
+		m.wrong += x.wrong
+	}
+	return m
+}
+
+func middle[T any](all []T, of func(T) float64) float64 {
+	var list []float64
+	for _, x := range all {
+		list = append(list, of(x))
+	}
+	slices.Sort(list)
+	n := len(list)
+	if n == 0 {
+		return 0
+	}
+	return (list[(n-1)/2] + list[n/2]) / 2
+}
+
+// comparison is the rows in Markdown: processor time, or bytes, of each proxy, the fast engine's as a part of the better of
+// nginx's and HAProxy's; then requests a second and percentiles.
 func comparison(rows []row) string {
 	var out strings.Builder
 	cell := func(format string, v float64) string {
@@ -61,7 +81,8 @@ func comparison(rows []row) string {
 	for _, r := range rows {
 		fmt.Fprintf(&out, "| %s |", r.course)
 		for _, p := range contestants {
-			fmt.Fprintf(&out, " %s |", cell("%.0f", r.of[p.name].cpu+r.of[p.name].memory))
+			m := median(r.of[p.name])
+			fmt.Fprintf(&out, " %s |", cell("%.1f", m.cpu)+cell("%.0f", m.memory))
 		}
 		fmt.Fprintf(&out, " %s |\n", cell("%.2f", r.ratio()))
 	}
@@ -73,7 +94,7 @@ func comparison(rows []row) string {
 	for _, r := range rows {
 		fmt.Fprintf(&out, "| %s |", r.course)
 		for _, p := range contestants {
-			if m := r.of[p.name]; m.perSecond > 0 {
+			if m := median(r.of[p.name]); m.perSecond > 0 {
 				fmt.Fprintf(&out, " %.0f; %.1f, %.1f, %.1f%s |", m.perSecond, m.p50/1000, m.p99/1000, m.p999/1000, cell("; %.0f wrong", m.wrong))
 			} else {
 				out.WriteString(" |")
@@ -84,16 +105,21 @@ func comparison(rows []row) string {
 	return out.String()
 }
 
-func (r row) ratio() float64 {
-	of := func(p string) float64 { return r.of[p].cpu + r.of[p].memory }
-	best := of("nginx")
-	if h := of("haproxy"); best == 0 || h > 0 && h < best {
-		best = h
+// ratio is what the fast engine takes of what nginx or HAProxy does, whichever takes less: the median of rounds, in each of
+// which they ran one after the other.
+func (r row) ratio() (worst float64) {
+	of := func(m measured) float64 { return m.cpu + m.memory }
+	fast := r.of["lotse-fast"]
+	for _, name := range []string{"nginx", "haproxy"} {
+		var rounds []float64
+		for i, m := range r.of[name] {
+			if i < len(fast) && of(m) > 0 {
+				rounds = append(rounds, of(fast[i])/of(m))
+			}
+		}
+		worst = max(worst, middle(rounds, func(x float64) float64 { return x }))
 	}
-	if best == 0 {
-		return 0
-	}
-	return of("lotse-fast") / best
+	return worst
 }
 
 // byClients has each client go on for d, and measures each time that it asks. ask is called with the client's number, and

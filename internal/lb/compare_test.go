@@ -17,12 +17,14 @@ func TestComparison(t *testing.T) {
 		t.Errorf("count: %+v", a)
 	}
 	a.cpu = 18
+	b, c := a, a
+	a.cpu, b.cpu, c.cpu = 18, 27, 9
 	rows := []row{
-		{"small", map[string]measured{"lotse-fast": a, "nginx": {cpu: 20, perSecond: 1, wrong: 3}, "haproxy": {cpu: 24}}},
-		{"idle", map[string]measured{"lotse-fast": {memory: 8000}, "haproxy": {memory: 1000}}},
+		{"small", map[string][]measured{"lotse-fast": {a, b, c}, "nginx": {{cpu: 20, perSecond: 1, wrong: 3}, {cpu: 20}, {cpu: 10}}, "haproxy": {{cpu: 24}, {cpu: 24}, {cpu: 24}}}},
+		{"idle", map[string][]measured{"lotse-fast": {{memory: 8000}}, "haproxy": {{memory: 1000}}}},
 	}
 	got := comparison(rows)
-	for _, want := range []string{"| small |  | 18 | 20 | 24 |  |  | 0.90 |", "| idle |  | 8000 |  | 1000 |  |  | 8.00 |", "500; 0.5, 1.0, 1.0 |", "; 3 wrong |"} {
+	for _, want := range []string{"| small |  | 18.0 | 20.0 | 24.0 |  |  | 0.90 |", "| idle |  | 8000 |  | 1000 |  |  | 8.00 |", "500; 0.5, 1.0, 1.0 |"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the table lacks %q:\n%s", want, got)
 		}
