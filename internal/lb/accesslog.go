@@ -3,99 +3,62 @@ package lb
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/lotse-project/lotse/internal/lbconfig"
 )
 
-// The log's bounds: so many entries, and bytes of them, are kept for who reads them.
-const (
-	maxLogEntries = 32 << 10
-	maxLogBytes   = 16 << 20
-)
-
-// accessLog keeps the newest entries of the access log until they are read. It never waits: what nobody reads in time
-// is lost, and counted.
-type accessLog struct {
-	news *hub
-
-	mu      sync.Mutex
-	first   int64 // number of entries[0]
-	entries []lbconfig.LogEntry
-	size    int
-	lost    int64
-}
-
-// newAccessLog numbers entries from the time of day on, so that numbers grow across restarts.
-func newAccessLog() *accessLog {
-	return &accessLog{news: newHub(), first: time.Now().UnixMicro()}
-}
-
-func (l *accessLog) add(e lbconfig.LogEntry) {
-	l.mu.Lock()
-	l.entries = append(l.entries, e)
-	l.size += len(e.Line)
-	for len(l.entries) > maxLogEntries || l.size > maxLogBytes {
-		l.size -= len(l.entries[0].Line)
-		l.entries = l.entries[1:]
-		l.first++
-		l.lost++
-	}
-	l.mu.Unlock()
-	l.news.changed()
-}
-
-// after returns the entries from number n on. Earlier ones have been read, and are dropped.
-func (l *accessLog) after(n int64) lbconfig.LogBatch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	skip := int(min(max(n-l.first, 0), int64(len(l.entries))))
-	for _, e := range l.entries[:skip] {
-		l.size -= len(e.Line)
-	}
-	l.entries = slices.Clone(l.entries[skip:])
-	l.first += int64(skip)
-	return lbconfig.LogBatch{Next: l.first + int64(len(l.entries)), Lost: l.lost, Entries: slices.Clone(l.entries)}
-}
-
-// logEntry is the exchange as a line. Source: ALB user guide, access log entries.
-func (x *exchange) logEntry(sent int64, end time.Time) lbconfig.LogEntry {
-	b := x.listener.balancer
-	request, sending, answering := "-1", "-1", "-1"
-	target, targetStatus, group := "-", "-", "-"
+// appendLog appends the exchange's line. Source: ALB user guide, access log entries.
+func (x *exchange) appendLog(b []byte, sent int64, end time.Time) []byte {
+	target, group := "-", "-"
 	if m := x.member.Load(); m != nil {
 		target, group = x.up.host, m.group.arn
 	}
-	if x.answered != 0 {
-		targetStatus = strconv.Itoa(x.answered)
-		request, sending, answering = seconds(x.sentAt.Sub(x.started)), seconds(x.answeredAt.Sub(x.sentAt)), seconds(end.Sub(x.answeredAt))
+	b = spaced(b, x.logType())
+	b = append(appendStamp(b, end), ' ')
+	b = spaced(b, resource(x.listener.balancer.ARN))
+	b = append(b, x.conn.from...)
+	b = append(strconv.AppendUint(append(b, ':'), uint64(x.conn.peerPort), 10), ' ')
+	b = spaced(b, target)
+	if x.answered == 0 {
+		b = append(b, "-1 -1 -1 "...)
+	} else {
+		b = append(appendSeconds(b, x.sentAt.Sub(x.started)), ' ')
+		b = append(appendSeconds(b, x.answeredAt.Sub(x.sentAt)), ' ')
+		b = append(appendSeconds(b, end.Sub(x.answeredAt)), ' ')
 	}
-	actions, priority, redirect := "-", "-", "-"
+	b = append(strconv.AppendInt(b, int64(x.logStatus()), 10), ' ')
+	b = append(x.appendTargetStatus(b), ' ')
+	b = append(strconv.AppendInt(b, x.arrival.received.Load(), 10), ' ')
+	b = append(strconv.AppendInt(b, sent, 10), ' ')
+	b = append(x.appendRequest(append(b, '"')), '"', ' ')
+	b = quoted(b, first(x.request.fields, "User-Agent"))
+	cipher, version, name, certificate := x.logTLS()
+	b = spaced(spaced(spaced(b, cipher), version), group)
+	b = quoted(quoted(quoted(b, x.trace), name), certificate)
+	if x.rule == nil {
+		b = append(b, "- "...)
+	} else {
+		b = append(strconv.AppendInt(b, int64(x.rule.priority), 10), ' ')
+	}
+	b = append(appendStamp(b, x.started), ' ')
+	action := ""
 	if x.rule != nil {
-		actions, priority = x.rule.act.Type, strconv.Itoa(x.rule.priority)
+		action = x.rule.act.Type
 	}
-	if x.location != "" {
-		redirect = x.location
-	}
-	class, reason := "-", "-"
+	b = quoted(quoted(quoted(b, action), x.location), "")
+	b = quoted(b, target)
+	b = append(x.appendTargetStatus(append(b, '"')), '"', ' ')
+	class, reason := "", ""
 	if v := x.arrival.verdict; v.class > compliant {
 		class, reason = v.class.String(), v.reason
 	}
+	b = quoted(quoted(b, class), reason)
+	b = spaced(b, x.conn.traceID())
 	host, uri, transform := x.transformed()
-	cipher, version, name, certificate := x.logTLS()
-	f := []string{
-		x.logType(), stamp(end), resource(b.ARN), fmt.Sprintf("%s:%d", x.conn.peer, x.conn.peerPort), target, request, sending, answering,
-		strconv.Itoa(x.logStatus()), targetStatus, strconv.FormatInt(x.arrival.received.Load(), 10), strconv.FormatInt(sent, 10),
-		quoted(x.logRequest()), quoted(dash(first(x.request.fields, "User-Agent"))), cipher, version, group, quoted(dash(x.trace)), quoted(name), quoted(certificate),
-		priority, stamp(x.started), quoted(actions), quoted(redirect), quoted("-"), quoted(target), quoted(targetStatus),
-		quoted(class), quoted(reason), x.conn.traceID(), quoted(host), quoted(uri), quoted(transform),
-	}
-	return lbconfig.LogEntry{Balancer: b.ARN, Time: end, Line: strings.Join(f, " ")}
+	b = quoted(quoted(quoted(b, host), uri), transform)
+	return b[:len(b)-1]
 }
 
 // Private
@@ -106,12 +69,12 @@ func (p *proxy) logged(x *exchange) {
 		return
 	}
 	before := x.sentBefore
-	emit := func() { p.access.add(x.logEntry(x.conn.sent.Load()-before, time.Now())) }
 	if x.request.major == 1 && !x.tunnelled() && !x.conn.watched.Load() {
+		emit := func() { p.access.exchange(x, before) }
 		x.conn.flushed.Store(&emit) // net/http still has the end of the answer
 		return
 	}
-	emit()
+	p.access.exchange(x, before)
 }
 
 // flush runs what waits for the end of an answer.
@@ -166,17 +129,27 @@ func (x *exchange) logStatus() int {
 	return x.status
 }
 
-// logRequest always spells scheme, host and port out. What could not be read is all dashes.
-func (x *exchange) logRequest() string {
-	host, port := hostOnly(x.request.host), strconv.Itoa(int(x.entry.port))
+// appendRequest always spells scheme, host and port out. What could not be read is all dashes.
+func (x *exchange) appendRequest(b []byte) []byte {
+	host, method := hostOnly(x.request.host), x.request.method
 	if host == "" {
 		host = x.listener.balancer.DNSName
 	}
-	scheme := x.conn.scheme() + "://"
-	if x.request.method == "" {
-		return "- " + scheme + host + ":" + port + "- -"
+	b = append(escaped(b, dash(method)), ' ')
+	b = append(append(b, x.conn.scheme()...), "://"...)
+	b = append(escaped(b, host), ':')
+	b = strconv.AppendUint(b, uint64(x.entry.port), 10)
+	if method == "" {
+		return append(b, "- -"...)
 	}
-	return x.request.method + " " + scheme + host + ":" + port + x.original + " " + x.request.proto
+	return escaped(append(escaped(b, x.original), ' '), x.request.proto)
+}
+
+func (x *exchange) appendTargetStatus(b []byte) []byte {
+	if x.answered == 0 {
+		return append(b, '-')
+	}
+	return strconv.AppendInt(b, int64(x.answered), 10)
 }
 
 // transformed are host, path and query as rewritten, and how that went.
@@ -199,30 +172,61 @@ func resource(arn string) string {
 	return name
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
+// spaced appends a field.
+func spaced(b []byte, s string) []byte { return append(append(b, s...), ' ') }
 
-func seconds(d time.Duration) string { return strconv.FormatFloat(max(d, 0).Seconds(), 'f', 3, 64) }
+// quoted appends a field in quotes; nothing is a dash.
+func quoted(b []byte, s string) []byte {
+	return append(escaped(append(b, '"'), dash(s)), '"', ' ')
+}
+
+// escaped keeps what is in quotes on its line, and in its quotes.
+func escaped(b []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	from := 0
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c == '"' || c == '\\' || c < ' ' || c == 0x7f {
+			b = append(b, s[from:i]...)
+			b = append(b, '\\', 'x', digits[c>>4], digits[c&15])
+			from = i + 1
+		}
+	}
+	return append(b, s[from:]...)
+}
+
+// appendStamp appends a time in ISO 8601, to the µs.
+func appendStamp(b []byte, t time.Time) []byte {
+	s := lastStamp.Load()
+	if s == nil || s.unix != t.Unix() {
+		s = &stamp{t.Unix(), t.UTC().Format("2006-01-02T15:04:05.")}
+		lastStamp.Store(s)
+	}
+	b = append(b, s.text...)
+	us := t.Nanosecond() / 1000
+	for place := 100000; place > 0; place /= 10 {
+		b = append(b, byte('0'+us/place%10))
+	}
+	return append(b, 'Z')
+}
+
+// stamp is how a second is spelled; most requests begin and end in the one of the request before.
+type stamp struct {
+	unix int64
+	text string
+}
+
+var lastStamp atomic.Pointer[stamp]
+
+func appendSeconds(b []byte, d time.Duration) []byte {
+	ms := int64(max(d, 0).Round(time.Millisecond) / time.Millisecond)
+	b = append(strconv.AppendInt(b, ms/1000, 10), '.')
+	ms %= 1000
+	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+}
 
 func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
 	return s
-}
-
-// quoted keeps a field on its line, and in its quotes.
-func quoted(s string) string {
-	const digits = "0123456789abcdef"
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c == '"' || c == '\\' || c < ' ' || c == 0x7f {
-			b.WriteString(`\x`)
-			b.Write([]byte{digits[c>>4], digits[c&15]})
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }

@@ -1,9 +1,11 @@
 package lb
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"regexp"
@@ -100,20 +102,80 @@ func TestAccessLog_OnlyWhereItIsOn(t *testing.T) {
 // Nobody waits for who does not read, and nothing grows.
 func TestAccessLog_IsBounded(t *testing.T) {
 	l := newAccessLog()
-	for range maxLogEntries + 10 {
-		l.add(lbconfig.LogEntry{Line: "x"})
+	entry := append(bytes.Repeat([]byte("x"), 1023), '\n')
+	const n = maxLogBytes/1024 + 100
+	for range n {
+		l.add(entry)
 	}
-	if b := l.after(0); len(b.Entries) != maxLogEntries || b.Lost != 10 {
-		t.Errorf("%d entries, %d lost, want %d and 10", len(b.Entries), b.Lost, maxLogEntries)
+	blocks, next, lost := l.after(0)
+	kept := int64(bytes.Count(bytes.Join(blocks, nil), []byte("\n")))
+	if kept+lost != n || lost < 100 || lost > 100+logBlockLen/1024 {
+		t.Errorf("%d entries, %d lost, of %d", kept, lost, n)
 	}
 	for range 100 {
-		l.add(lbconfig.LogEntry{Line: strings.Repeat("x", 1<<20)})
+		l.add(bytes.Repeat([]byte("x"), 1<<20))
 	}
-	b := l.after(0)
 	if l.size > maxLogBytes {
 		t.Errorf("%d bytes kept", l.size)
 	}
-	if again := l.after(b.Next); len(again.Entries) != 0 || len(l.entries) != 0 || l.size != 0 {
-		t.Errorf("%d entries after they were read, %d bytes", len(again.Entries), l.size)
+	_, next, _ = l.after(next)
+	if again, _, _ := l.after(next); len(again) != 0 || len(l.blocks) != 0 || l.size != 0 {
+		t.Errorf("%d blocks after they were read, %d bytes", len(again), l.size)
+	}
+}
+
+// However it is asked for, each entry comes once and in its turn.
+func TestAccessLog_EachEntryOnce(t *testing.T) {
+	l, rnd := newAccessLog(), rand.New(rand.NewPCG(3, 4))
+	added, read, from := 0, 0, int64(0)
+	for added < 5000 {
+		for range rnd.IntN(400) {
+			l.add(fmt.Appendf(nil, "%d %s\n", added, strings.Repeat("x", rnd.IntN(600))))
+			added++
+		}
+		blocks, next, lost := l.after(from)
+		if lost != 0 {
+			t.Fatalf("%d lost", lost)
+		}
+		for line := range bytes.Lines(bytes.Join(blocks, nil)) {
+			if got, _, _ := bytes.Cut(line, []byte(" ")); string(got) != fmt.Sprint(read) {
+				t.Fatalf("entry %s, want %d", got, read)
+			}
+			read++
+		}
+		from = next
+	}
+	if read != added {
+		t.Errorf("%d of %d entries were read", read, added)
+	}
+}
+
+func TestAppendStamp(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for range 1000 {
+		at := time.Unix(rnd.Int64N(4e9), rnd.Int64N(1e9)).In(time.FixedZone("X", rnd.IntN(86400)-43200))
+		for range 2 {
+			if got, want := string(appendStamp(nil, at)), at.UTC().Format("2006-01-02T15:04:05.000000Z"); got != want {
+				t.Fatalf("%s, want %s", got, want)
+			}
+		}
+	}
+	for d, want := range map[time.Duration]string{0: "0.000", -time.Second: "0.000", 1499 * time.Microsecond: "0.001", 1500 * time.Microsecond: "0.002", time.Minute + 45*time.Millisecond: "60.045"} {
+		if got := string(appendSeconds(nil, d)); got != want {
+			t.Errorf("%s: %s, want %s", d, got, want)
+		}
+	}
+}
+
+// A line costs the time to write it, and nothing that has to be collected but its block.
+func TestAccessLog_AllocatesLittle(t *testing.T) {
+	m := &member{group: newGroup("tg")}
+	x := &exchange{conn: &clientConn{from: "127.0.0.1", peerPort: 5, id: "TID_1"}, entry: &entry{port: 80}, arrival: &arrival{}, listener: &listener{balancer: &lbconfig.Balancer{ARN: logARN}},
+		rule: &rule{act: action{Action: lbconfig.Action{Type: lbconfig.Forward}}}, up: &upstream{host: "10.0.0.1:80"}, started: time.Now(), answered: 200, status: 200, trace: "Root=1-2-3",
+		request: newRequest(parse(t, get1("/a?b=c", "User-Agent: me")))}
+	x.member.Store(m)
+	l := newAccessLog()
+	if n := testing.AllocsPerRun(1000, func() { l.exchange(x, 0) }); n > 0.5 {
+		t.Errorf("%v allocations", n)
 	}
 }

@@ -45,8 +45,9 @@ func (l *accessLog) connection(c *clientConn, e *entry, status string, handshake
 	now := time.Now()
 	version, cipher, took := "-", "-", "-"
 	if s := c.session; s != nil {
-		version, cipher, took = versionNames[s.version], cipherName(s.cipher), seconds(handshake)
+		version, cipher, took = versionNames[s.version], cipherName(s.cipher), string(appendSeconds(nil, handshake))
 	}
-	f := []string{stamp(now), c.from, strconv.Itoa(int(c.peerPort)), strconv.Itoa(int(e.port)), version, cipher, took, `"-"`, "-", "-", status, c.traceID()}
-	l.add(lbconfig.LogEntry{Balancer: e.listener.balancer.ARN, Time: now, Line: strings.Join(f, " "), Connection: true})
+	f := []string{c.from, strconv.Itoa(int(c.peerPort)), strconv.Itoa(int(e.port)), version, cipher, took, `"-"`, "-", "-", status, c.traceID()}
+	b := appendStamp(lbconfig.AppendLogHead(nil, e.listener.balancer.ARN, now, true), now)
+	l.add(append(append(append(b, ' '), strings.Join(f, " ")...), '\n'))
 }

@@ -23,7 +23,7 @@ const statusWait = 30 * time.Second
 //	GET /trace?id=ID     recent requests with this trace id, or X-Request-Id
 //	GET /metrics         Prometheus text
 //	GET /minutes?from=T  what was measured in the minutes from then on, in seconds since 1970, as soon as one is over
-//	GET /access?from=N   the access log's entries from number N on, as soon as there are some
+//	GET /log?from=N      the entries of access and connection logs from number N on, as soon as there are some
 func (w *worker) controlServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /snapshot", w.putSnapshot)
@@ -32,7 +32,7 @@ func (w *worker) controlServer() *http.Server {
 		writeJSON(rw, w.proxy.trace.find(r.FormValue("id")))
 	})
 	mux.HandleFunc("GET /metrics", w.getMetrics)
-	mux.HandleFunc("GET /access", w.getAccess)
+	mux.HandleFunc("GET /log", w.getLog)
 	mux.HandleFunc("GET /minutes", w.getMinutes)
 	return &http.Server{Handler: mux}
 }
@@ -69,7 +69,7 @@ func (w *worker) getStatus(rw http.ResponseWriter, r *http.Request) {
 	writeJSON(rw, w.status())
 }
 
-func (w *worker) getAccess(rw http.ResponseWriter, r *http.Request) {
+func (w *worker) getLog(rw http.ResponseWriter, r *http.Request) {
 	from, err := strconv.ParseInt(cmp.Or(r.FormValue("from"), "0"), 10, 64)
 	if err != nil {
 		http.Error(rw, "from: want a number", http.StatusBadRequest)
@@ -79,12 +79,16 @@ func (w *worker) getAccess(rw http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	l := w.proxy.access
 	seq, _ := l.news.now()
-	batch := l.after(from)
-	if len(batch.Entries) == 0 {
+	blocks, next, lost := l.after(from)
+	if len(blocks) == 0 {
 		l.news.wait(ctx, seq)
-		batch = l.after(from)
+		blocks, next, lost = l.after(from)
 	}
-	writeJSON(rw, batch)
+	rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	rw.Write(lbconfig.WriteLogHead(next, lost))
+	for _, b := range blocks {
+		rw.Write(b)
+	}
 }
 
 // status is how things are. Seq is taken first: what changes meanwhile is reported again.

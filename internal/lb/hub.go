@@ -11,24 +11,29 @@ import (
 type hub struct {
 	mu   sync.Mutex
 	seq  int64
-	wake chan struct{} // closed at the next change
+	wake chan struct{} // closed at the next change; nil while nobody waits
 }
 
-func newHub() *hub { return &hub{seq: time.Now().UnixMicro(), wake: make(chan struct{})} }
+func newHub() *hub { return &hub{seq: time.Now().UnixMicro()} }
 
 // changed says that the status may read differently now.
 func (h *hub) changed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seq++
-	close(h.wake)
-	h.wake = make(chan struct{})
+	if h.wake != nil {
+		close(h.wake)
+		h.wake = nil
+	}
 }
 
 // now is the count, and a channel that is closed when it grows.
 func (h *hub) now() (int64, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.wake == nil {
+		h.wake = make(chan struct{})
+	}
 	return h.seq, h.wake
 }
 

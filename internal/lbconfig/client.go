@@ -71,29 +71,6 @@ func (c *Client) Trace(ctx context.Context, id string) ([]Request, error) {
 	return out, err
 }
 
-// LogEntry is one line of a balancer's access log, or of its connection log.
-type LogEntry struct {
-	Balancer   string // ARN
-	Time       time.Time
-	Line       string // without its end; ALB's format
-	Connection bool   `json:",omitempty"`
-}
-
-// LogBatch is what was logged.
-type LogBatch struct {
-	Next    int64 // to ask for what follows
-	Lost    int64 // entries that nobody read in time, since the balancer process started
-	Entries []LogEntry
-}
-
-// AccessLog waits until there are entries from number from on, at most half a minute. Earlier ones are dropped: who
-// asks has them.
-func (c *Client) AccessLog(ctx context.Context, from int64) (LogBatch, error) {
-	var out LogBatch
-	err := c.do(ctx, http.MethodGet, fmt.Sprintf("/access?from=%d", from), nil, &out)
-	return out, err
-}
-
 // Private
 
 func (c *Client) do(ctx context.Context, method, path string, body []byte, out any) error {
