@@ -27,8 +27,9 @@ func (a attribute[T]) of(r T) string {
 	return a.get(r)
 }
 
-// setAttributes changes the attributes given, all or none. check judges them together; nil: they always fit.
-func setAttributes[T any](known []attribute[T], r *T, given [][2]string, check func(T) *awswire.Error) error {
+// setAttributes changes the attributes given, all or none. what says whose they are; check judges them together, nil: they
+// always fit. Terraform looks for the text of a key that isn't known, to go on without it.
+func setAttributes[T any](what string, known []attribute[T], r *T, given [][2]string, check func(T) *awswire.Error) error {
 	if len(given) == 0 {
 		return invalid("Attributes must be specified")
 	}
@@ -43,7 +44,7 @@ func setAttributes[T any](known []attribute[T], r *T, given [][2]string, check f
 		case seen[key]:
 			return invalid("Attribute key '%s' has been specified more than once", key)
 		case i < 0:
-			return invalid("Attribute key '%s' is not recognized", key)
+			return invalid("%s attribute key '%s' is not recognized", what, key)
 		case known[i].set != nil:
 			if err := known[i].set(&next, value); err != nil {
 				return err

@@ -16,8 +16,8 @@ import (
 
 // AddListenerCertificates adds certificates beside the default one. One that is there stays.
 func (s *Service) AddListenerCertificates(ctx context.Context, in *elb.AddListenerCertificatesInput) (*elb.AddListenerCertificatesOutput, error) {
-	if len(in.Certificates) == 0 {
-		return nil, invalid("At least one certificate must be specified")
+	if err := checkGiven(in.Certificates); err != nil {
+		return nil, err
 	}
 	sc, out := scope(ctx), &elb.AddListenerCertificatesOutput{}
 	err := s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
@@ -26,9 +26,6 @@ func (s *Service) AddListenerCertificates(ctx context.Context, in *elb.AddListen
 			return err
 		}
 		for _, c := range in.Certificates {
-			if aws.ToBool(c.IsDefault) {
-				return invalid("You can't set IsDefault. Use ModifyListener to replace the default certificate.")
-			}
 			name, err := findCertificate(tx, sc, c)
 			if err != nil {
 				return err
@@ -48,8 +45,8 @@ func (s *Service) AddListenerCertificates(ctx context.Context, in *elb.AddListen
 
 // RemoveListenerCertificates removes certificates. One that isn't there is no error; the default one can't be removed.
 func (s *Service) RemoveListenerCertificates(ctx context.Context, in *elb.RemoveListenerCertificatesInput) (*elb.RemoveListenerCertificatesOutput, error) {
-	if len(in.Certificates) == 0 {
-		return nil, invalid("At least one certificate must be specified")
+	if err := checkGiven(in.Certificates); err != nil {
+		return nil, err
 	}
 	sc := scope(ctx)
 	return &elb.RemoveListenerCertificatesOutput{}, s.o.DB.Update(ctx, func(tx *store.WriteTx) error {
@@ -60,7 +57,7 @@ func (s *Service) RemoveListenerCertificates(ctx context.Context, in *elb.Remove
 		for _, c := range in.Certificates {
 			name := aws.ToString(c.CertificateArn)
 			switch i := slices.Index(o.Val.Certificates, name); {
-			case aws.ToBool(c.IsDefault) || i == 0:
+			case i == 0:
 				return awsError("OperationNotPermitted", "Default certificate cannot be removed from listener '%s'", o.Val.ARN())
 			case i > 0:
 				o.Val.Certificates = slices.Delete(slices.Clone(o.Val.Certificates), i, i+1)
@@ -133,6 +130,17 @@ func errNoPolicy(name string) error {
 		return awsError("SSLPolicyNotFound", "Lotse has no validated cryptographic module (FIPS), so it has no policy '%s'.", name)
 	}
 	return awsError("SSLPolicyNotFound", "SSL policy '%s' not found", name)
+}
+
+// checkGiven: which certificate is the default one is not for a request to say. Source: ELBv2 API, Certificate.
+func checkGiven(certs []types.Certificate) error {
+	if len(certs) == 0 {
+		return invalid("At least one certificate must be specified")
+	}
+	if slices.ContainsFunc(certs, func(c types.Certificate) bool { return aws.ToBool(c.IsDefault) }) {
+		return invalid("You can't set IsDefault. Use ModifyListener to replace the default certificate.")
+	}
+	return nil
 }
 
 // secureListener is a listener that can have certificates.

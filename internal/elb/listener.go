@@ -182,7 +182,7 @@ func (s *Service) DeleteListener(ctx context.Context, in *elb.DeleteListenerInpu
 // Private
 
 func findListener(tx store.Reader, sc arn.Scope, given *string) (store.Object[state.Listener], error) {
-	key, err := keyOf(sc, "listener", aws.ToString(given), errListenerNotFound)
+	key, err := keyOf(sc, "listener", aws.ToString(given))
 	if err != nil {
 		return store.Object[state.Listener]{}, err
 	}
@@ -254,10 +254,11 @@ func checkForwards(tx store.Reader, b state.LoadBalancer, protocol string, actio
 				return err
 			}
 			if g.Val.VPC != b.VPC {
-				return unfit("The target group '%s' is in VPC '%s', the load balancer in '%s'", w.ARN, g.Val.VPC, b.VPC)
+				return unfit("Target group '%s' is in a different VPC than load balancer '%s'", w.ARN, b.ARN())
 			}
-			if g.Val.ProtocolVersion == "GRPC" && protocol != "HTTPS" { // text: as users have published it
-				return unfit("Listener protocol '%s' is not supported with a target group with the protocol-version 'GRPC'", protocol)
+			// Source: ALB user guide, target groups, protocol version: HTTPS listeners only. Text: as users have published it.
+			if v := g.Val.ProtocolVersion; v != "HTTP1" && protocol != "HTTPS" {
+				return unfit("Listener protocol '%s' is not supported with a target group with the protocol-version '%s'", protocol, v)
 			}
 			users, err := state.TargetGroupBalancers(tx, b.Scope, w.ARN)
 			if err != nil {

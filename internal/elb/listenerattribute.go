@@ -81,7 +81,7 @@ func (s *Service) ModifyListenerAttributes(ctx context.Context, in *elb.ModifyLi
 		if err != nil {
 			return err
 		}
-		if err := setAttributes(attributesOf(o.Val), &o.Val, given, nil); err != nil {
+		if err := setAttributes("Listener", attributesOf(o.Val), &o.Val, given, nil); err != nil {
 			return err
 		}
 		out.Attributes = listenerAttributeViews(o.Val)

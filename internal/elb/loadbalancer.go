@@ -166,7 +166,7 @@ func (s *Service) DescribeCapacityReservation(ctx context.Context, in *elb.Descr
 // Private
 
 func findBalancer(tx store.Reader, sc arn.Scope, given *string) (store.Object[state.LoadBalancer], error) {
-	key, err := keyOf(sc, "loadbalancer", aws.ToString(given), errBalancerNotFound)
+	key, err := keyOf(sc, "loadbalancer", aws.ToString(given))
 	if err != nil {
 		return store.Object[state.LoadBalancer]{}, err
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"path/filepath"
-
 	"strconv"
 	"strings"
 
@@ -113,7 +112,7 @@ func (s *Service) ModifyLoadBalancerAttributes(ctx context.Context, in *elb.Modi
 		if err != nil {
 			return err
 		}
-		if err := setAttributes(balancerAttributes, &o.Val, given, logsFit); err != nil {
+		if err := setAttributes("Load balancer", balancerAttributes, &o.Val, given, logsFit); err != nil {
 			return err
 		}
 		out.Attributes = balancerAttributeViews(o.Val)

@@ -27,7 +27,7 @@ func keyOfObject[T any](o store.Object[T]) string { return o.Key }
 func pick[T any](sc arn.Scope, typ string, all []store.Object[T], arns []string, gone *awswire.Error) ([]store.Object[T], error) {
 	var out []store.Object[T]
 	for _, given := range arns {
-		key, err := keyOf(sc, typ, given, gone)
+		key, err := keyOf(sc, typ, given)
 		if err != nil {
 			return nil, err
 		}

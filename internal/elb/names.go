@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/lotse-project/lotse/internal/arn"
-	"github.com/lotse-project/lotse/internal/awswire"
 	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
@@ -39,18 +38,15 @@ func newID() string {
 	return hex.EncodeToString(b)
 }
 
-// keyOf is the key of the record that an ARN names. An ARN of something else is a validation
-// error, one of another account or region is gone.
-func keyOf(sc arn.Scope, typ, s string, gone *awswire.Error) (string, error) {
-	if key := state.ELBKey(sc, typ, s); key != "" {
-		return key, nil
-	}
-	a, err := arn.Parse(s)
-	if err != nil || a.Service != "elasticloadbalancing" || a.Type() != typ {
+// keyOf is the key of the record that an ARN names. An ARN of something else, of another account or region is a validation
+// error. Source: what users of the real service have published: aws-cli, issues 3260 and 3673.
+func keyOf(sc arn.Scope, typ, s string) (string, error) {
+	key := state.ELBKey(sc, typ, s)
+	if key == "" {
 		return "", invalid("'%s' is not a valid %s ARN", s, map[string]string{
 			"loadbalancer": "load balancer", "listener": "listener", "listener-rule": "listener rule", "targetgroup": "target group"}[typ])
 	}
-	return "", gone
+	return key, nil
 }
 
 // dnsName makes a name that no other load balancer of any account has.

@@ -126,7 +126,7 @@ func checkSubnets(tx store.Reader, sc arn.Scope, ids []string) (vpc string, err 
 			return "", orNotFound(err, awsError("SubnetNotFound", "The subnet ID '%s' does not exist", id))
 		}
 		if vpc != "" && sn.Val.VPC != vpc {
-			return "", awsError("InvalidSubnet", "All subnets must belong to the same VPC: '%s'", vpc)
+			return "", unfit("All subnets must belong to the same VPC: '%s'", vpc)
 		}
 		if zones[sn.Val.Zone] {
 			return "", unfit("A load balancer cannot be attached to multiple subnets in the same Availability Zone")
@@ -152,7 +152,7 @@ func checkGroups(tx store.Reader, sc arn.Scope, vpc string, ids []string) ([]str
 			return nil, orNotFound(err, awsError("InvalidSecurityGroup", "The security group '%s' does not exist", id))
 		}
 		if g.Val.VPC != vpc {
-			return nil, awsError("InvalidSecurityGroup", "The security group '%s' does not belong to VPC '%s'", id, vpc)
+			return nil, unfit("The security group '%s' does not belong to VPC '%s'", id, vpc)
 		}
 		if !slices.Contains(out, id) {
 			out = append(out, id)

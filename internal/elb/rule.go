@@ -204,7 +204,7 @@ func (s *Service) SetRulePriorities(ctx context.Context, in *elb.SetRulePrioriti
 
 // findRule finds a rule that can be changed: any but a default rule.
 func findRule(tx store.Reader, sc arn.Scope, given *string, verb string) (store.Object[state.Rule], error) {
-	key, err := keyOf(sc, "listener-rule", aws.ToString(given), errRuleNotFound)
+	key, err := keyOf(sc, "listener-rule", aws.ToString(given))
 	if err != nil {
 		return store.Object[state.Rule]{}, err
 	}
@@ -246,7 +246,7 @@ func describedRules(tx store.Reader, sc arn.Scope, in *elb.DescribeRulesInput) (
 		return append(out, defaultRuleView(l.Val)), nil
 	}
 	for _, given := range in.RuleArns {
-		key, err := keyOf(sc, "listener-rule", given, errRuleNotFound)
+		key, err := keyOf(sc, "listener-rule", given)
 		if err != nil {
 			return nil, err
 		}

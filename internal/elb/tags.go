@@ -12,14 +12,22 @@ import (
 
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
 )
 
 const maxTags = 50 // of a resource
 
-// AddTags adds or replaces tags of load balancers, target groups, listeners and rules, of all or none.
+// AddTags adds or replaces tags of a load balancer, target group, listener or rule: just one, whatever the name of the
+// member says. Source: aws-sdk-go-v2, issue 2715.
 func (s *Service) AddTags(ctx context.Context, in *elb.AddTagsInput) (*elb.AddTagsOutput, error) {
+	if len(in.ResourceArns) > 1 {
+		return nil, invalid("Only one resource can be tagged at a time")
+	}
+	if len(in.Tags) == 0 {
+		return nil, invalid("Tags must be specified")
+	}
 	add, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -96,8 +104,8 @@ func (s *Service) changeTags(ctx context.Context, arns []string, change func(map
 
 func findTagged(tx store.Reader, sc arn.Scope, resource string) (tagged, error) {
 	a, err := arn.Parse(resource)
-	if err != nil || a.Service != "elasticloadbalancing" {
-		return tagged{}, invalid("'%s' is not a valid ARN", resource)
+	if err != nil || state.ELBKey(sc, a.Type(), resource) == "" {
+		return tagged{}, invalid("'%s' must be in ARN format", resource) // Source: aws-cli, issue 3475
 	}
 	switch a.Type() {
 	case "loadbalancer":
@@ -106,18 +114,12 @@ func findTagged(tx store.Reader, sc arn.Scope, resource string) (tagged, error) 
 		return tagsOf(tx, state.TargetGroups, sc, a, errGroupNotFound, func(g *state.TargetGroup) *map[string]string { return &g.Tags })
 	case "listener":
 		return tagsOf(tx, state.Listeners, sc, a, errListenerNotFound, func(l *state.Listener) *map[string]string { return &l.Tags })
-	case "listener-rule":
-		return ruleTags(tx, sc, a)
 	}
-	return tagged{}, invalid("'%s' is not a valid ARN", resource)
+	return ruleTags(tx, sc, a) // ELBKey knows no other type
 }
 
 func tagsOf[T any](tx store.Reader, table store.Table[T], sc arn.Scope, a arn.ARN, gone *awswire.Error, field func(*T) *map[string]string) (tagged, error) {
-	key, err := keyOf(sc, a.Type(), a.String(), gone)
-	if err != nil {
-		return tagged{}, err
-	}
-	o, err := table.Get(tx, key)
+	o, err := table.Get(tx, state.ELBKey(sc, a.Type(), a.String()))
 	if err != nil {
 		return tagged{}, orNotFound(err, gone)
 	}
@@ -130,8 +132,8 @@ func tagsOf[T any](tx store.Reader, table store.Table[T], sc arn.Scope, a arn.AR
 // ruleTags: a default rule has no tags of its own here, and can't get any.
 func ruleTags(tx store.Reader, sc arn.Scope, a arn.ARN) (tagged, error) {
 	r, err := tagsOf(tx, state.Rules, sc, a, errRuleNotFound, func(r *state.Rule) *map[string]string { return &r.Tags })
-	if key := state.ELBKey(sc, a.Type(), a.String()); err != nil && key != "" {
-		if _, isDefault, derr := defaultRule(tx, key); derr == nil && isDefault {
+	if err != nil {
+		if _, isDefault, derr := defaultRule(tx, state.ELBKey(sc, a.Type(), a.String())); derr == nil && isDefault {
 			return tagged{nil, func(*store.WriteTx, map[string]string) error {
 				return awsError("OperationNotPermitted", "Default rule '%s' cannot be tagged; tag its listener", a)
 			}}, nil
@@ -140,16 +142,23 @@ func ruleTags(tx store.Reader, sc arn.Scope, a arn.ARN) (tagged, error) {
 	return r, err
 }
 
+// tagRE is what keys and values are made of. Source: ELBv2 service model, TagKey and TagValue.
+var tagRE = lazyregexp.New(`^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`)
+
 // tagMap checks tags. Source: ELBv2 API, Tag; ALB user guide, tags.
 func tagMap(tags []types.Tag) (map[string]string, error) {
 	m := map[string]string{}
-	for _, t := range tags {
+	for i, t := range tags {
 		k, v := aws.ToString(t.Key), aws.ToString(t.Value)
 		switch {
 		case k == "" || len([]rune(k)) > 128:
 			return nil, invalid("Tag keys have 1 to 128 characters")
 		case len([]rune(v)) > 256:
 			return nil, invalid("Tag values have at most 256 characters")
+		case !tagRE.MatchString(k):
+			return nil, notATag(k, "key", i)
+		case !tagRE.MatchString(v):
+			return nil, notATag(v, "value", i)
 		case strings.HasPrefix(strings.ToLower(k), "aws:"):
 			return nil, invalid("Tag keys cannot begin with 'aws:': '%s'", k)
 		}
@@ -162,6 +171,10 @@ func tagMap(tags []types.Tag) (map[string]string, error) {
 		return nil, errTooManyTags
 	}
 	return m, nil
+}
+
+func notATag(s, member string, i int) error {
+	return invalid("1 validation error detected: Value '%s' at 'tags.%d.member.%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s", s, i+1, member, tagRE)
 }
 
 func tagList(m map[string]string) []types.Tag {

@@ -58,11 +58,11 @@ func (s *Service) DeregisterTargets(ctx context.Context, in *elb.DeregisterTarge
 			return err
 		}
 		for _, t := range in.Targets {
-			if err := onlyMembers("Targets", t, "Id", "Port", "AvailabilityZone"); err != nil {
+			if _, err := checkDescription(g.Val, t); err != nil {
 				return err
 			}
 			for _, o := range all {
-				if !names(t, o.Val) {
+				if !names(g.Val, t, o.Val) {
 					continue
 				}
 				if err := state.DeregisterTarget(tx, o.Key); err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -95,11 +95,16 @@ func (s *Service) DescribeTargetHealth(ctx context.Context, in *elb.DescribeTarg
 		if err != nil {
 			return err
 		}
+		for _, t := range in.Targets {
+			if _, err := checkDescription(g.Val, t); err != nil {
+				return err
+			}
+		}
 		asked := make([]bool, len(in.Targets)) // which of them are there
 		for _, o := range all {
 			wanted := len(in.Targets) == 0
 			for i, t := range in.Targets {
-				if names(t, o.Val) {
+				if names(g.Val, t, o.Val) {
 					wanted, asked[i] = true, true
 				}
 			}
@@ -153,20 +158,34 @@ func healthOf(tx store.Reader, t store.Object[state.Target], used bool) (state.T
 	return h.Val, err
 }
 
-// checkTarget: an IPv4 address in a subnet of the group's VPC. It returns the address's zone.
-func checkTarget(tx store.Reader, g state.TargetGroup, t types.TargetDescription) (zone string, err error) {
+// checkDescription judges a description by itself: there may be such a target.
+func checkDescription(g state.TargetGroup, t types.TargetDescription) (netip.Addr, error) {
 	if err := onlyMembers("Targets", t, "Id", "Port", "AvailabilityZone"); err != nil {
-		return "", err
+		return netip.Addr{}, err
 	}
 	a, err := netip.ParseAddr(aws.ToString(t.Id))
 	if err != nil || !a.Is4() {
-		return "", invalid("The IP address '%s' is not a valid IPv4 address", aws.ToString(t.Id))
+		return a, invalid("The IP address '%s' is not a valid IPv4 address", aws.ToString(t.Id))
+	}
+	if z := aws.ToString(t.AvailabilityZone); z != "" && !isZone(g.Scope.Region, z) {
+		return a, invalid("The Availability Zone '%s' is not valid", z)
 	}
 	if t.Port != nil {
 		if err := checkPort(*t.Port); err != nil {
-			return "", err
+			return a, err
 		}
 	}
+	return a, nil
+}
+
+// checkTarget: an IPv4 address in a subnet of the group's VPC. It returns the address's zone. That another one is a validation
+// error, and not InvalidTarget, which Terraform tries again for ten minutes, is published: aws-load-balancer-controller, issue 3714.
+func checkTarget(tx store.Reader, g state.TargetGroup, t types.TargetDescription) (zone string, err error) {
+	a, err := checkDescription(g, t)
+	if err != nil {
+		return "", err
+	}
+	z := aws.ToString(t.AvailabilityZone)
 	for sn, err := range state.Subnets.List(tx, g.Scope.Key()) {
 		if err != nil {
 			return "", err
@@ -175,16 +194,18 @@ func checkTarget(tx store.Reader, g state.TargetGroup, t types.TargetDescription
 		if err != nil || sn.Val.VPC != g.VPC || !p.Contains(a) {
 			continue
 		}
-		if z := aws.ToString(t.AvailabilityZone); z != "" && z != sn.Val.Zone && (g.CrossZone == "false" || !isZone(g.Scope.Region, z)) {
+		if z != "" && z != sn.Val.Zone && g.CrossZone == "false" {
 			return "", invalid("The Availability Zone '%s' of target '%s' must be '%s'", z, a, sn.Val.Zone)
 		}
 		return sn.Val.Zone, nil
 	}
-	return "", awsError("InvalidTarget", "The IP address '%s' is not within a valid subnet of VPC '%s': Lotse's load balancers reach only addresses of their VPC", a, g.VPC)
+	if z == "" {
+		return "", invalid("The Availability Zone is required for IP address '%s' because it is not in the VPC", a)
+	}
+	return "", invalid("The IP address '%s' is in no subnet of VPC '%s', and Lotse's load balancers reach only addresses of their VPC.", a, g.VPC)
 }
 
-// isZone: what a target's zone may be when it is ignored, since cross-zone load balancing is on.
-// Source: ELBv2 API, TargetDescription.
+// isZone: what a target's zone may be. With cross-zone load balancing it is ignored. Source: ELBv2 API, TargetDescription.
 func isZone(region, z string) bool {
 	return z == state.AllZones || slices.ContainsFunc(state.Zones(region), func(o state.Zone) bool { return o.Name == z })
 }
@@ -197,8 +218,9 @@ func portOf(g state.TargetGroup, t types.TargetDescription) int {
 }
 
 // names reports whether a description means the target.
-func names(t types.TargetDescription, o state.Target) bool {
-	return aws.ToString(t.Id) == o.Address && (t.Port == nil || int(*t.Port) == o.Port)
+func names(g state.TargetGroup, t types.TargetDescription, o state.Target) bool {
+	z := aws.ToString(t.AvailabilityZone)
+	return aws.ToString(t.Id) == o.Address && (t.Port == nil || int(*t.Port) == o.Port) && (z == "" || z == o.Zone || g.CrossZone != "false")
 }
 
 func healthView(g state.TargetGroup, t state.Target, h state.TargetHealth) types.TargetHealthDescription {

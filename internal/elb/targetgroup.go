@@ -163,7 +163,7 @@ func (s *Service) DeleteTargetGroup(ctx context.Context, in *elb.DeleteTargetGro
 // Private
 
 func findGroup(tx store.Reader, sc arn.Scope, given *string) (store.Object[state.TargetGroup], error) {
-	if _, err := keyOf(sc, "targetgroup", aws.ToString(given), errGroupNotFound); err != nil {
+	if _, err := keyOf(sc, "targetgroup", aws.ToString(given)); err != nil {
 		return store.Object[state.TargetGroup]{}, err
 	}
 	o, err := state.TargetGroupByARN(tx, sc, *given)

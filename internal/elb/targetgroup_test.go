@@ -223,7 +223,8 @@ func TestRegisterTargets_Refusals(t *testing.T) {
 		name, code string
 		t          types.TargetDescription
 	}{
-		{"outside the VPC", "InvalidTarget", types.TargetDescription{Id: aws.String("10.9.0.1")}},
+		{"outside the VPC", "ValidationError", types.TargetDescription{Id: aws.String("10.9.0.1")}},
+		{"outside the VPC, in all zones", "ValidationError", types.TargetDescription{Id: aws.String("10.9.0.1"), AvailabilityZone: aws.String("all")}},
 		{"an instance", "ValidationError", types.TargetDescription{Id: aws.String("i-0123")}},
 		{"port 0", "ValidationError", types.TargetDescription{Id: aws.String("172.31.0.9"), Port: aws.Int32(70000)}},
 		{"zone", "ValidationError", types.TargetDescription{Id: aws.String("172.31.0.9"), AvailabilityZone: aws.String("us-east-1z")}},
@@ -240,6 +241,18 @@ func TestRegisterTargets_Refusals(t *testing.T) {
 	must(b.ModifyTargetGroupAttributes(b.ctx, &elb.ModifyTargetGroupAttributesInput{TargetGroupArn: g.TargetGroupArn, Attributes: []types.TargetGroupAttribute{{Key: aws.String("load_balancing.cross_zone.enabled"), Value: aws.String("false")}}}))(t)
 	_, err := b.RegisterTargets(b.ctx, elsewhere)
 	wantError(t, "another zone than the address's", err, "ValidationError", "")
+	for _, tc := range []types.TargetDescription{{Id: aws.String("x")}, {Id: aws.String("172.31.0.8"), Port: aws.Int32(0)}, {Id: aws.String("172.31.0.8"), AvailabilityZone: aws.String("x")}} {
+		_, err := b.DescribeTargetHealth(b.ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: g.TargetGroupArn, Targets: []types.TargetDescription{tc}})
+		wantError(t, "health", err, "ValidationError", "")
+		_, err = b.DeregisterTargets(b.ctx, &elb.DeregisterTargetsInput{TargetGroupArn: g.TargetGroupArn, Targets: []types.TargetDescription{tc}})
+		wantError(t, "deregister", err, "ValidationError", "")
+	}
+	// It means something now.
+	out := must(b.DescribeTargetHealth(b.ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: g.TargetGroupArn,
+		Targets: []types.TargetDescription{{Id: aws.String("172.31.0.8"), AvailabilityZone: aws.String("us-east-1c")}}}))(t).TargetHealthDescriptions
+	if len(out) != 1 || out[0].TargetHealth.Reason != types.TargetHealthReasonEnumNotRegistered {
+		t.Errorf("the target in another zone: %+v", out)
+	}
 }
 
 func TestTags(t *testing.T) {
@@ -248,7 +261,10 @@ func TestTags(t *testing.T) {
 	li := b.listener(l.LoadBalancerArn, 80)
 	r := b.rule(li.ListenerArn, 1, g.TargetGroupArn)
 	arns := []string{*l.LoadBalancerArn, *g.TargetGroupArn, *li.ListenerArn, *r.RuleArn}
-	must(b.AddTags(b.ctx, &elb.AddTagsInput{ResourceArns: arns, Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}, {Key: aws.String("b"), Value: aws.String("2")}}}))(t)
+	tags := []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}, {Key: aws.String("b"), Value: aws.String("2")}}
+	for _, a := range arns {
+		must(b.AddTags(b.ctx, &elb.AddTagsInput{ResourceArns: []string{a}, Tags: tags}))(t)
+	}
 	must(b.RemoveTags(b.ctx, &elb.RemoveTagsInput{ResourceArns: arns, TagKeys: []string{"a", "z"}}))(t)
 	for _, d := range must(b.DescribeTags(b.ctx, &elb.DescribeTagsInput{ResourceArns: arns}))(t).TagDescriptions {
 		if len(d.Tags) != 1 || *d.Tags[0].Key != "b" || *d.Tags[0].Value != "2" {
@@ -257,6 +273,19 @@ func TestTags(t *testing.T) {
 	}
 	_, err := b.DescribeTags(b.ctx, &elb.DescribeTagsInput{ResourceArns: []string{*g.TargetGroupArn + "0"}})
 	wantError(t, "unknown", err, "TargetGroupNotFound", "")
+	for name, c := range map[string]struct {
+		in   elb.AddTagsInput
+		text string
+	}{
+		"two":               {elb.AddTagsInput{ResourceArns: arns, Tags: tags}, "Only one resource can be tagged at a time"},
+		"no tags":           {elb.AddTagsInput{ResourceArns: arns[:1]}, "Tags must be specified"},
+		"another account's": {elb.AddTagsInput{ResourceArns: []string{"arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/a/0123456789abcdef"}, Tags: tags}, "'arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/a/0123456789abcdef' must be in ARN format"},
+		"a trust store":     {elb.AddTagsInput{ResourceArns: []string{"arn:aws:elasticloadbalancing:us-east-1:000000000000:truststore/a/0123456789abcdef"}, Tags: tags}, "'arn:aws:elasticloadbalancing:us-east-1:000000000000:truststore/a/0123456789abcdef' must be in ARN format"},
+		"a star":            {elb.AddTagsInput{ResourceArns: arns[:1], Tags: []types.Tag{tags[0], {Key: aws.String("b"), Value: aws.String("*")}}}, `1 validation error detected: Value '*' at 'tags.2.member.value' failed to satisfy constraint: Member must satisfy regular expression pattern: ^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`},
+	} {
+		_, err := b.AddTags(b.ctx, &c.in)
+		wantError(t, name, err, "ValidationError", c.text)
+	}
 }
 
 func TestTargetGroup_Protocols(t *testing.T) {
@@ -283,6 +312,10 @@ func TestTargetGroup_Protocols(t *testing.T) {
 	lb := b.balancer("web")
 	_, err = b.CreateListener(b.ctx, &elb.CreateListenerInput{LoadBalancerArn: lb.LoadBalancerArn, Port: aws.Int32(80), Protocol: types.ProtocolEnumHttp, DefaultActions: forward(g.TargetGroupArn)})
 	wantError(t, "gRPC behind HTTP", err, "InvalidConfigurationRequest", "Listener protocol 'HTTP' is not supported with a target group with the protocol-version 'GRPC'")
+	in.Name, in.ProtocolVersion = aws.String("two"), aws.String("HTTP2")
+	two := must(b.CreateTargetGroup(b.ctx, in))(t).TargetGroups[0]
+	_, err = b.CreateListener(b.ctx, &elb.CreateListenerInput{LoadBalancerArn: lb.LoadBalancerArn, Port: aws.Int32(80), Protocol: types.ProtocolEnumHttp, DefaultActions: forward(two.TargetGroupArn)})
+	wantError(t, "HTTP/2 behind HTTP", err, "InvalidConfigurationRequest", "Listener protocol 'HTTP' is not supported with a target group with the protocol-version 'HTTP2'")
 	secure := b.httpsInput(lb.LoadBalancerArn, b.certificate("one"))
 	secure.DefaultActions = forward(g.TargetGroupArn)
 	must(b.CreateListener(b.ctx, secure))(t)

@@ -131,7 +131,7 @@ func (s *Service) ModifyTargetGroupAttributes(ctx context.Context, in *elb.Modif
 		if err != nil {
 			return err
 		}
-		if err := setAttributes(groupAttributes, &o.Val, given, checkGroupAttributes); err != nil {
+		if err := setAttributes("Target group", groupAttributes, &o.Val, given, checkGroupAttributes); err != nil {
 			return err
 		}
 		out.Attributes = groupAttributeViews(o.Val)
