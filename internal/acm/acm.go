@@ -14,6 +14,7 @@ import (
 	"github.com/lotse-project/lotse/internal/arn"
 	"github.com/lotse-project/lotse/internal/awsauth"
 	"github.com/lotse-project/lotse/internal/awswire"
+	"github.com/lotse-project/lotse/internal/lazyregexp"
 	"github.com/lotse-project/lotse/internal/seal"
 	"github.com/lotse-project/lotse/internal/state"
 	"github.com/lotse-project/lotse/internal/store"
@@ -64,11 +65,19 @@ func (s *Service) API() *awswire.API {
 // scope is the caller's account and region.
 func scope(ctx context.Context) arn.Scope { return awsauth.ScopeFrom(ctx) }
 
+// Source: ACM service model, Arn.
+const (
+	minARN, maxARN = 20, 2048 // bytes
+	arnPattern     = `arn:[\w+=/,.@-]+:acm:[\w+=/,.@-]*:[0-9]+:[\w+=,.@-]+(/[\w+=,.@-]+)*`
+)
+
+var arnRE = lazyregexp.New("^" + arnPattern + "$")
+
 // find reads the certificate that an ARN names.
 func find(tx store.Reader, sc arn.Scope, given *string) (store.Object[state.Certificate], error) {
 	name := aws.ToString(given)
-	if a, err := arn.Parse(name); err != nil || a.Service != "acm" || a.Type() != "certificate" {
-		return store.Object[state.Certificate]{}, errBadARN(name)
+	if err := checkARN(name); err != nil {
+		return store.Object[state.Certificate]{}, err
 	}
 	key := state.CertificateKey(sc, name)
 	if key == "" {
@@ -79,6 +88,20 @@ func find(tx store.Reader, sc arn.Scope, given *string) (store.Object[state.Cert
 		return o, errNoCertificate(name)
 	}
 	return o, err
+}
+
+func checkARN(name string) error {
+	switch a, err := arn.Parse(name); {
+	case len(name) < minARN:
+		return constraint(name, "certificateArn", "Member must have length greater than or equal to 20")
+	case len(name) > maxARN:
+		return constraint(name, "certificateArn", "Member must have length less than or equal to 2048")
+	case !arnRE.MatchString(name):
+		return constraint(name, "certificateArn", "Member must satisfy regular expression pattern: "+arnPattern)
+	case err != nil || a.Type() != "certificate":
+		return errBadARN(name)
+	}
+	return nil
 }
 
 // change reads a certificate, has it changed and writes it.

@@ -111,7 +111,9 @@ func TestImport_Refuses(t *testing.T) {
 		"chain of others":        {acm.ImportCertificateInput{Certificate: leaf.cert, PrivateKey: leaf.key, CertificateChain: root.cert}, "", "invalid certificate is: 0"},
 		"chain in another order": {acm.ImportCertificateInput{Certificate: leaf.cert, PrivateKey: leaf.key, CertificateChain: slices.Concat(middle.cert, middle.cert)}, "", "invalid certificate is: 1"},
 		"no such ARN":            {acm.ImportCertificateInput{Certificate: self.cert, PrivateKey: self.key, CertificateArn: &nobody}, "ResourceNotFoundException", "Could not find certificate"},
-		"no ARN":                 {acm.ImportCertificateInput{Certificate: self.cert, PrivateKey: self.key, CertificateArn: aws.String("arn:aws:iam::123456789012:server-certificate/a")}, "InvalidArnException", "server-certificate/a"},
+		"no ARN":                 {acm.ImportCertificateInput{Certificate: self.cert, PrivateKey: self.key, CertificateArn: aws.String("arn:aws:iam::123456789012:server-certificate/a")}, "", "regular expression"},
+		"another kind of ARN":    {acm.ImportCertificateInput{Certificate: self.cert, PrivateKey: self.key, CertificateArn: aws.String("arn:aws:acm:eu-central-1:123456789012:thing/a")}, "InvalidArnException", "thing/a"},
+		"half an ARN":            {acm.ImportCertificateInput{Certificate: self.cert, PrivateKey: self.key, CertificateArn: aws.String("arn:aws:acm")}, "", "length"},
 		"over an issued one":     {acm.ImportCertificateInput{Certificate: self.cert, PrivateKey: self.key, CertificateArn: &issued}, "", "was not imported"},
 		"a tag of AWS's":         {acm.ImportCertificateInput{Certificate: self.cert, PrivateKey: self.key, Tags: []types.Tag{{Key: aws.String("aws:x")}}}, "InvalidTagException", "aws:x"},
 	} {
@@ -282,6 +284,18 @@ func TestTags(t *testing.T) {
 	}
 	_, err := l.AddTagsToCertificate(t.Context(), &acm.AddTagsToCertificateInput{CertificateArn: &arn, Tags: many})
 	wantError(t, "51 tags", err, "TooManyTagsException", "50")
+	for name, c := range map[string]struct {
+		tags []types.Tag
+		text string
+	}{
+		"no tags":           {[]types.Tag{}, "'tags' failed"},
+		"51 tags at once":   {append(many, tag("z", "")), "'tags' failed"},
+		"a star in a key":   {[]types.Tag{tag("*", "")}, "'tags.1.member.key' failed"},
+		"a star in a value": {[]types.Tag{tag("d", ""), tag("e", "*")}, "'tags.2.member.value' failed"},
+	} {
+		_, err := l.AddTagsToCertificate(t.Context(), &acm.AddTagsToCertificateInput{CertificateArn: &arn, Tags: c.tags})
+		wantError(t, name, err, "ValidationException", c.text)
+	}
 }
 
 func TestRenew(t *testing.T) {

@@ -74,7 +74,9 @@ func (s *Service) UpdateCertificateOptions(ctx context.Context, in *acm.UpdateCe
 		if c.Type != state.CertificateIssued {
 			return awsError("InvalidStateException", "Certificate %s was imported; it has no options.", c.ARN())
 		}
-		c.NoLogging = in.Options.CertificateTransparencyLoggingPreference == types.CertificateTransparencyLoggingPreferenceDisabled
+		if p := in.Options.CertificateTransparencyLoggingPreference; p != "" {
+			c.NoLogging = p == types.CertificateTransparencyLoggingPreferenceDisabled
+		}
 		return nil
 	})
 }

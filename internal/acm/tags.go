@@ -2,6 +2,7 @@ package acm
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,7 +20,9 @@ import (
 const maxTags = 50 // of a certificate
 
 // Source: ACM service model, TagKey and TagValue.
-var tagRE = lazyregexp.New(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+const tagPattern = `[\p{L}\p{Z}\p{N}_.:\/=+\-@]*`
+
+var tagRE = lazyregexp.New("^" + tagPattern + "$")
 
 // AddTagsToCertificate adds or replaces tags.
 func (s *Service) AddTagsToCertificate(ctx context.Context, in *acm.AddTagsToCertificateInput) (*acm.AddTagsToCertificateOutput, error) {
@@ -33,6 +36,9 @@ func (s *Service) TagResource(ctx context.Context, in *acm.TagResourceInput) (*a
 
 // RemoveTagsFromCertificate removes tags by key; one given with a value only if it has that value.
 func (s *Service) RemoveTagsFromCertificate(ctx context.Context, in *acm.RemoveTagsFromCertificateInput) (*acm.RemoveTagsFromCertificateOutput, error) {
+	if err := checkCount(in.Tags); err != nil {
+		return nil, err
+	}
 	return &acm.RemoveTagsFromCertificateOutput{}, s.change(ctx, in.CertificateArn, func(c *state.Certificate) error {
 		maps.DeleteFunc(c.Tags, func(k, v string) bool {
 			return slices.ContainsFunc(in.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == k && (t.Value == nil || *t.Value == v) })
@@ -64,6 +70,9 @@ func (s *Service) ListTagsForResource(ctx context.Context, in *acm.ListTagsForRe
 // Private
 
 func (s *Service) tag(ctx context.Context, given *string, tags []types.Tag) error {
+	if err := checkCount(tags); err != nil {
+		return err
+	}
 	add, err := tagMap(tags)
 	if err != nil {
 		return err
@@ -96,18 +105,32 @@ func errTooManyTags() error {
 	return awsError("TooManyTagsException", "A certificate can have at most %d tags.", maxTags)
 }
 
+// checkCount: there are tags to change, and not too many at once. Source: ACM service model, TagList.
+func checkCount(tags []types.Tag) error {
+	switch n := len(tags); {
+	case n == 0:
+		return constraint("[]", "tags", "Member must have length greater than or equal to 1")
+	case n > maxTags:
+		return constraint(fmt.Sprintf("%d tags", n), "tags", "Member must have length less than or equal to 50")
+	}
+	return nil
+}
+
 // tagMap checks tags. Source: ACM service model, Tag.
 func tagMap(tags []types.Tag) (map[string]string, error) {
 	out := map[string]string{}
-	for _, t := range tags {
+	for i, t := range tags {
 		k, v := aws.ToString(t.Key), aws.ToString(t.Value)
+		key, value := fmt.Sprintf("tags.%d.member.key", i+1), fmt.Sprintf("tags.%d.member.value", i+1)
 		switch {
 		case k == "" || utf8.RuneCountInString(k) > 128:
-			return nil, constraint(k, "tags.member.key", "Member must have length between 1 and 128")
+			return nil, constraint(k, key, "Member must have length between 1 and 128")
 		case utf8.RuneCountInString(v) > 256:
-			return nil, constraint(v, "tags.member.value", "Member must have length less than or equal to 256")
-		case !tagRE.MatchString(k) || !tagRE.MatchString(v):
-			return nil, awsError("InvalidTagException", "The tag '%s' has characters that are not allowed.", k)
+			return nil, constraint(v, value, "Member must have length less than or equal to 256")
+		case !tagRE.MatchString(k): // a validation error: terraform-aws-acm, issue 93
+			return nil, constraint(k, key, "Member must satisfy regular expression pattern: "+tagPattern)
+		case !tagRE.MatchString(v):
+			return nil, constraint(v, value, "Member must satisfy regular expression pattern: "+tagPattern)
 		case strings.HasPrefix(strings.ToLower(k), "aws:"):
 			return nil, awsError("InvalidTagException", "Invalid Tag Key: \"%s\". AWS internal tags cannot be changed with this API", k)
 		}

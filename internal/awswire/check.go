@@ -130,7 +130,7 @@ func (s *shape) deep() bool {
 }
 
 // err tells what was noted in the words of the service, or is nil.
-// Sources: ELBv2, IAM, STS, Logs, SSM, Secrets Manager and EFS name all findings in one text ("1 validation error detected:
+// Sources: ELBv2, ACM, IAM, STS, Logs, SSM, Secrets Manager and EFS name all findings in one text ("1 validation error detected:
 // …"); ECR says "Invalid parameter at"; EC2 has a code for each; ECS says what can't be empty.
 func (c *checker) err() error {
 	if len(c.issues) == 0 {
@@ -149,7 +149,7 @@ func (c *checker) err() error {
 		return &Error{Code: "InvalidParameterException", Message: c.all()}
 	case "logs":
 		return &Error{Code: "InvalidParameterException", Message: c.all()}
-	case "ssm", "secretsmanager", "elasticfilesystem":
+	case "acm", "ssm", "secretsmanager", "elasticfilesystem":
 		return &Error{Code: "ValidationException", Message: c.all()}
 	}
 	return &Error{Code: "ValidationError", Message: c.all()}
