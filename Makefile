@@ -53,6 +53,10 @@ docker-engine: deps
 nginx: deps
 	@script/as-root script/nginx
 
+.PHONY: tools
+tools: ## download what tests and lint run; internal/lb's tests have no network then
+	@$(GO) mod download -modfile=tools/go.mod
+
 .PHONY: e2e
 e2e test: TIMEOUT = 20m
 soak: TIMEOUT = 60m
@@ -68,11 +72,11 @@ base-images: deps
 	@script/as-root script/base-images >/dev/null
 
 .PHONY: test
-test: deps build base-images docker-engine nginx vet lint arm64 ## everything CI runs
+test: deps build tools base-images docker-engine nginx vet lint arm64 ## everything CI runs
 	script/as-root $(TEST) ./...
 
 .PHONY: soak
-soak: deps build base-images docker-engine nginx ## the long ones
+soak: deps build tools base-images docker-engine nginx ## the long ones
 	LOTSE_SOAK=1 script/as-root $(TEST) -count=1 ./cmd/lotse-log ./internal/... ./test
 
 .PHONY: bench

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,7 +17,8 @@ import (
 // statusWait is how long GET /status waits for news.
 const statusWait = 30 * time.Second
 
-// controlServer serves the control socket. Who may connect, the socket's directory and mode decide.
+// controlServer serves the control socket; who waits there is answered when ctx ends. Who may connect, the socket's
+// directory and mode decide.
 //
 //	PUT /snapshot        apply the snapshot in the body, or without one the saved one; answers the status
 //	GET /status?after=N  the status, as soon as its Seq is above N
@@ -24,7 +26,7 @@ const statusWait = 30 * time.Second
 //	GET /metrics         Prometheus text
 //	GET /minutes?from=T  what was measured in the minutes from then on, in seconds since 1970, as soon as one is over
 //	GET /log?from=N      the entries of access and connection logs from number N on, as soon as there are some
-func (w *worker) controlServer() *http.Server {
+func (w *worker) controlServer(ctx context.Context) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /snapshot", w.putSnapshot)
 	mux.HandleFunc("GET /status", w.getStatus)
@@ -34,7 +36,7 @@ func (w *worker) controlServer() *http.Server {
 	mux.HandleFunc("GET /metrics", w.getMetrics)
 	mux.HandleFunc("GET /log", w.getLog)
 	mux.HandleFunc("GET /minutes", w.getMinutes)
-	return &http.Server{Handler: mux}
+	return &http.Server{Handler: mux, BaseContext: func(net.Listener) context.Context { return ctx }}
 }
 
 func (w *worker) putSnapshot(rw http.ResponseWriter, r *http.Request) {
@@ -88,6 +90,9 @@ func (w *worker) getLog(rw http.ResponseWriter, r *http.Request) {
 	rw.Write(lbconfig.WriteLogHead(next, lost))
 	for _, b := range blocks {
 		rw.Write(b)
+	}
+	if http.NewResponseController(rw).Flush() == nil {
+		l.gave(next)
 	}
 }
 

@@ -162,6 +162,7 @@ func FuzzEngines_SameAnswers(f *testing.F) {
 			"Content-Length: 3\r\n\r\nabc", "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "Content-Length: +3\r\n\r\nabc",
 			"Content-Length: 3\r\n\r\nabcd", "Content-Length: 3\r\n\r\nab", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
 			"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+			"Content-Length: 3\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3\r\na",
 			"Transfer-Encoding: gzip\r\n\r\nabc", "\r\nabc", "Connection: close\r\n\r\nabc", "Connection: x-a\r\nX-A: b\r\nContent-Length: 0\r\n\r\n",
 			"A : b\r\nContent-Length: 0\r\n\r\n", "A: b\r\n c\r\nContent-Length: 0\r\n\r\n", ": b\r\nContent-Length: 0\r\n\r\n", "A: b\nContent-Length: 0\n\n", "Set-Cookie: a\r\nset-cookie: b\r\nContent-Length: 0\r\n\r\n",
 			"Keep-Alive: a\r\nUpgrade: b\r\nProxy-Authenticate: c\r\nDate: d\r\nServer: e\r\nContent-Type: f\r\nContent-Length: 0\r\n\r\n", "A: \x00\r\nContent-Length: 0\r\n\r\n", "A\r\n\r\n",
@@ -170,6 +171,7 @@ func FuzzEngines_SameAnswers(f *testing.F) {
 		}
 	}
 	f.Add([]byte("HTTP/0.0 100 0\n\r\n"))
+	f.Add([]byte("HTTP/1.1 200 \nTrAnsfer-EnCoding:Chunked\n\n"))
 	f.Add([]byte("HTTP/1.1 103 Early\r\nA: b\r\nConnection: close\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
 	var answer atomic.Pointer[[]byte]
 	s := newScripted(f, func(_ int, _ *http.Request, c net.Conn) bool {

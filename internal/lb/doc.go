@@ -10,7 +10,8 @@
 // What dies, and what follows:
 //
 //	worker        the parent starts the next. The parent holds the listening sockets too, so that no connection is
-//	              refused meanwhile; the next knows from a file who was healthy
+//	              refused meanwhile; the next knows from a file who was healthy. One that ends by itself or retires leaves
+//	              what nobody has read of metrics and logs (remains.go); killed, it takes a minute of them along
 //	parent        the worker goes on with the ports it has, and with a stock of sockets to reach targets from. The next
 //	              parent finds it, and takes over what it holds
 //	both          the next parent binds anew, from the saved snapshot

@@ -24,6 +24,7 @@ type accessLog struct {
 	blocks []logBlock
 	size   int
 	next   int64 // number of the next entry
+	handed int64 // number of the first that nobody has been given
 	lost   int64
 }
 
@@ -91,6 +92,31 @@ func (l *accessLog) after(n int64) (blocks [][]byte, next, lost int64) {
 		blocks = append(blocks, b.text)
 	}
 	return blocks, l.next, l.lost
+}
+
+// gave notes that the entries before number n have been handed out.
+func (l *accessLog) gave(n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handed = max(l.handed, n)
+}
+
+// take removes the entries that nobody has been given.
+func (l *accessLog) take() []byte {
+	l.mu.Lock()
+	handed := l.handed
+	l.mu.Unlock()
+	blocks, next, _ := l.after(handed)
+	l.after(next)
+	l.gave(next)
+	return bytes.Join(blocks, nil)
+}
+
+// inherit adds entries that another worker has left, as new ones.
+func (l *accessLog) inherit(text []byte) {
+	for entry := range bytes.Lines(text) {
+		l.add(entry)
+	}
 }
 
 // Private

@@ -59,11 +59,16 @@ func saveMemory(dir string, list []remembered) error {
 	if err != nil {
 		return err
 	}
-	beside := filepath.Join(dir, memoryFile+".new")
+	return replaceFile(dir, memoryFile, data)
+}
+
+// replaceFile writes a file that is there whole or not at all.
+func replaceFile(dir, name string, data []byte) error {
+	beside := filepath.Join(dir, name+".new")
 	if err := os.WriteFile(beside, data, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(beside, filepath.Join(dir, memoryFile))
+	return os.Rename(beside, filepath.Join(dir, name))
 }
 
 // health is the state that a target begins with: what is remembered of the same registration.

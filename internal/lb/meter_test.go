@@ -183,7 +183,7 @@ func TestMinutes(t *testing.T) {
 		t.Error("a group that is gone is still measured, or the balancer no more")
 	}
 	for n := range 2 * minutesKept {
-		m.close(begin.Add(time.Duration(n)*time.Minute), there)
+		m.close(begin.Add(time.Duration(3+n)*time.Minute), there)
 	}
 	if got := len(m.since(time.Unix(0, 0))); got != minutesKept {
 		t.Errorf("%d minutes are kept, want %d", got, minutesKept)

@@ -24,12 +24,13 @@ type minutes struct {
 	mu     sync.Mutex
 	meters map[meterKey]*meter
 	last   map[meterKey]*reading
-	gauges map[meterKey]map[string]lbconfig.Sample // of the minute that runs
+	other  map[meterKey]map[string]lbconfig.Sample // of the minute that runs: gauges, and what other workers have left
 	done   []lbconfig.Minute
+	handed time.Time // begin of the last minute that was given to anybody
 }
 
 func newMinutes() *minutes {
-	return &minutes{news: newHub(), meters: map[meterKey]*meter{}, last: map[meterKey]*reading{}, gauges: map[meterKey]map[string]lbconfig.Sample{}}
+	return &minutes{news: newHub(), meters: map[meterKey]*meter{}, last: map[meterKey]*reading{}, other: map[meterKey]map[string]lbconfig.Sample{}}
 }
 
 // meter is the one of the key.
@@ -46,12 +47,7 @@ func (m *minutes) meter(k meterKey) *meter {
 func (m *minutes) sample(k meterKey, name string, value float64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.gauges[k] == nil {
-		m.gauges[k] = map[string]lbconfig.Sample{}
-	}
-	s := m.gauges[k][name]
-	s.Add(lbconfig.Sample{Sum: value, Min: value, Max: value, Count: 1})
-	m.gauges[k][name] = s
+	add(m.other, k, map[string]lbconfig.Sample{name: {Sum: value, Min: value, Max: value, Count: 1}})
 }
 
 // close ends the minute that began at the time. Meters that are not there any more are forgotten with it. there are the
@@ -59,33 +55,101 @@ func (m *minutes) sample(k meterKey, name string, value float64) {
 func (m *minutes) close(began time.Time, there map[meterKey]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := map[meterKey]map[string]lbconfig.Sample{}
+	all := m.countLocked()
+	for k := range m.meters {
+		if !there[k.everywhere()] {
+			delete(m.meters, k)
+			delete(m.last, k)
+		}
+	}
+	m.endLocked(began, all)
+}
+
+// take removes the minutes that nobody has been given, and what there is of the one that runs.
+func (m *minutes) take(now time.Time) (done []lbconfig.Minute, part lbconfig.Minute) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.done {
+		if d.Time.After(m.handed) {
+			done, m.handed = append(done, d), d.Time
+		}
+	}
+	return done, minuteOf(now.Truncate(time.Minute), m.countLocked())
+}
+
+// inherit counts what another worker has left: as minutes of their own, or what isn't over yet in the one that runs.
+func (m *minutes) inherit(list []lbconfig.Minute, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range list {
+		all := map[meterKey]map[string]lbconfig.Sample{}
+		for _, s := range d.Series {
+			add(all, meterKey{s.Balancer, s.Group, s.Zone}, s.Metrics)
+		}
+		switch {
+		case len(all) == 0:
+		case d.Time.Before(now.Truncate(time.Minute)):
+			m.endLocked(d.Time, all)
+		default:
+			m.runLocked(all)
+		}
+	}
+}
+
+// gave notes that the minutes up to this one have been handed out.
+func (m *minutes) gave(last time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if last.After(m.handed) {
+		m.handed = last
+	}
+}
+
+// countLocked is what there is of the minute that runs, which begins anew.
+func (m *minutes) countLocked() map[meterKey]map[string]lbconfig.Sample {
+	all := m.other
+	m.other = map[meterKey]map[string]lbconfig.Sample{}
 	for k, meter := range m.meters {
 		now := meter.read()
 		for _, key := range slices.Compact([]meterKey{k, k.everywhere()}) {
 			add(all, key, now.since(m.last[k]))
 		}
 		m.last[k] = now
-		if !there[k.everywhere()] {
-			delete(m.meters, k)
-			delete(m.last, k)
-		}
 	}
-	for k, samples := range m.gauges {
-		add(all, k, samples)
+	return all
+}
+
+// runLocked counts in the minute that runs.
+func (m *minutes) runLocked(all map[meterKey]map[string]lbconfig.Sample) {
+	for k, samples := range all {
+		add(m.other, k, samples)
 	}
-	clear(m.gauges)
-	out := lbconfig.Minute{Time: began}
+}
+
+// endLocked keeps a minute that is over. If a later one, or its like, has been kept before, nobody asks for it any more:
+// then it counts in the one that runs.
+func (m *minutes) endLocked(began time.Time, all map[meterKey]map[string]lbconfig.Sample) {
+	if last := len(m.done) - 1; last >= 0 && !m.done[last].Time.Before(began) {
+		m.runLocked(all)
+		return
+	}
 	for k, metrics := range all {
 		perTarget(k, metrics)
+	}
+	m.done = append(m.done, minuteOf(began, all))
+	m.done = slices.Clone(m.done[max(0, len(m.done)-minutesKept):])
+	m.news.changed()
+}
+
+func minuteOf(began time.Time, all map[meterKey]map[string]lbconfig.Sample) lbconfig.Minute {
+	out := lbconfig.Minute{Time: began}
+	for k, metrics := range all {
 		out.Series = append(out.Series, lbconfig.Series{Balancer: k.balancer, Group: k.group, Zone: k.zone, Metrics: metrics})
 	}
 	slices.SortFunc(out.Series, func(a, b lbconfig.Series) int {
 		return cmp.Or(cmp.Compare(a.Balancer, b.Balancer), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Zone, b.Zone))
 	})
-	m.done = append(m.done, out)
-	m.done = slices.Clone(m.done[max(0, len(m.done)-minutesKept):])
-	m.news.changed()
+	return out
 }
 
 // add puts samples to those of the key.
@@ -121,13 +185,13 @@ func (m *minutes) since(from time.Time) []lbconfig.Minute {
 	return slices.Clone(m.done[i:])
 }
 
-// measure samples gauges, and closes each minute when it is over, until ctx ends.
+// measure samples gauges, and closes each minute when it is over, until ctx ends, or the worker leaves that to another.
 func (w *worker) measure(ctx context.Context) {
 	const step = time.Minute / gaugeSamples
 	for {
 		now := time.Now()
 		next := now.Truncate(step).Add(step)
-		if !pause(ctx, next.Sub(now)) {
+		if !pause(ctx, next.Sub(now)) || w.proxy.retiring.Load() {
 			return
 		}
 		w.gauge()
@@ -237,4 +301,7 @@ func (w *worker) getMinutes(rw http.ResponseWriter, r *http.Request) {
 		out = w.minutes.since(time.Unix(from, 0))
 	}
 	writeJSON(rw, out)
+	if n := len(out); n > 0 && http.NewResponseController(rw).Flush() == nil {
+		w.minutes.gave(out[n-1].Time)
+	}
 }

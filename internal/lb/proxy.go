@@ -101,6 +101,14 @@ func (p *proxy) send(w *answer, r *http.Request, x *exchange) {
 		}
 	}
 	x.sentAt = time.Now()
+	defer func() {
+		if v := recover(); v != nil { // the target broke off: what it has answered goes to the client, who sees that it isn't whole
+			if x.status != 0 {
+				w.FlushError()
+			}
+			panic(v)
+		}
+	}()
 	p.forward.ServeHTTP(w, r)
 }
 

@@ -14,6 +14,8 @@ const (
 	// partingIdle is how long a waiting connection is kept for one more request, whose answer says that it is the last.
 	// To close it at once would lose the request that is on its way just then.
 	partingIdle = 5 * time.Second
+	// leaveEvery is how soon what a retiring worker measures and logs reaches the one that serves.
+	leaveEvery = 2 * time.Second
 )
 
 // retire serves the connections that there are until the last is gone. A second SIGTERM ends it, and so does time.
@@ -30,8 +32,13 @@ func (w *worker) retire(ctx context.Context) {
 		defer close(goodbye)
 		w.multiplex.stop(ctx) // their clients are told at once, and which requests still count
 	}()
-	for len(w.proxy.conns.list()) > 0 && pause(ctx, 50*time.Millisecond) {
+	w.leave()
+	for left := time.Now(); len(w.proxy.conns.list()) > 0 && pause(ctx, 50*time.Millisecond); {
 		w.proxy.conns.part(partingIdle)
+		if time.Since(left) > leaveEvery {
+			w.leave()
+			left = time.Now()
+		}
 	}
 	cancel()
 	<-goodbye

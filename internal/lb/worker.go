@@ -203,16 +203,26 @@ func (w *worker) run(ctx context.Context, stopTimeout time.Duration) error {
 			w.log.Error("snapshot not loaded", "err", err)
 		}
 	})
-	control := w.controlServer()
+	beside.Go(func() { w.inherit(side) })
+	control := w.controlServer(ctx)
 	beside.Go(func() { control.Serve(w.home.control) })
 	<-ctx.Done()
-	control.Close()
+	endControl(control)
+	defer w.leave()
 	if w.home.succeeded != nil && w.home.succeeded() {
 		w.close()
 		w.retire(side)
 	}
 	w.stop(stopTimeout)
 	return nil
+}
+
+// endControl lets answers be read to their end, in a second: what was given to nobody goes to another worker.
+func endControl(s *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.Shutdown(ctx)
+	s.Close()
 }
 
 // reload applies the saved snapshot.

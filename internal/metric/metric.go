@@ -2,8 +2,8 @@
 // point for each minute, of each balancer and of each target group at a balancer.
 //
 // The balancer's process measures, and keeps the last hour; a [Recorder] writes what is over into one stream of segments. So
-// nothing is lost while the server is away, and a minute at most with the balancer's own process. Points are read by
-// [Store.Query]; CloudWatch's API would stand on it.
+// nothing is lost while the server is away, or when another process takes the balancer's place; a minute at most when that is
+// killed. Points are read by [Store.Query]; CloudWatch's API would stand on it.
 package metric
 
 import (
