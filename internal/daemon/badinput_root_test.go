@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ import (
 var badInput string
 
 // judged are the services of which every operation has a line in badinput.txt.
-var judged = []string{"ecs", "logs", "ssm", "secretsmanager", "iam", "ec2", "elasticfilesystem"}
+var judged = []string{"ecs", "logs", "ssm", "secretsmanager", "iam", "ec2", "elasticfilesystem", "elasticloadbalancing", "acm"}
 
 // Every operation answers bad input with AWS's error code, and changes nothing.
 func TestEveryOperationRefusesBadInput(t *testing.T) {
@@ -38,9 +39,7 @@ func TestEveryOperationRefusesBadInput(t *testing.T) {
 		f := strings.SplitN(prelude, " ", 3)
 		b.good(f[0], f[1], f[2])
 	}
-	group := regexp.MustCompile(`sg-[0-9a-f]+`).FindString(b.good("ec2", "CreateSecurityGroup", "GroupName=g&GroupDescription=x"))
-	subnet := regexp.MustCompile(`subnet-[0-9a-f]+`).FindString(b.good("ec2", "DescribeSubnets", ""))
-	named := strings.NewReplacer("$group", group, "$subnet", subnet)
+	named := b.named()
 
 	tried := map[string]bool{}
 	for line := range strings.Lines(badInput) {
@@ -76,6 +75,37 @@ func TestEveryOperationRefusesBadInput(t *testing.T) {
 			}
 		}
 	}
+}
+
+// named makes what the lines of badinput.txt refer to by $name.
+func (b *badInputBench) named() *strings.Replacer {
+	b.t.Helper()
+	find := func(expr, answer string) []string { return regexp.MustCompile(expr).FindAllString(answer, -1) }
+	const alb = "elasticloadbalancing"
+	group := find(`sg-[0-9a-f]{17}`, b.good("ec2", "CreateSecurityGroup", "GroupName=g&GroupDescription=x"))[0]
+	vpc := find(`vpc-[0-9a-f]{17}`, b.good("ec2", "DescribeVpcs", ""))[0]
+	var subnets []string
+	for _, id := range find(`subnet-[0-9a-f]{17}`, b.good("ec2", "DescribeSubnets", "")) {
+		if !slices.Contains(subnets, id) {
+			subnets = append(subnets, id)
+		}
+	}
+	certificate := find(`arn:aws:acm:[^"]+`, b.good("acm", "RequestCertificate", `{"DomainName":"a.example.com"}`))[0]
+	arn := func(typ, answer string) string {
+		return find(`arn:aws:elasticloadbalancing:[^<]*:`+typ+`/[^<]+`, answer)[0]
+	}
+	balancer := arn("loadbalancer", b.good(alb, "CreateLoadBalancer", "Name=b&Subnets.member.1="+subnets[0]+"&Subnets.member.2="+subnets[1]))
+	b.good(alb, "ModifyLoadBalancerAttributes", "LoadBalancerArn="+balancer+"&Attributes.member.1.Key=deletion_protection.enabled&Attributes.member.1.Value=true")
+	targets := arn("targetgroup", b.good(alb, "CreateTargetGroup", "Name=t&TargetType=ip&Protocol=HTTP&Port=80&VpcId="+vpc))
+	forward := func(member string) string {
+		return "&" + member + ".member.1.Type=forward&" + member + ".member.1.TargetGroupArn=" + targets
+	}
+	listener := arn("listener", b.good(alb, "CreateListener", "LoadBalancerArn="+balancer+"&Port=80&Protocol=HTTP"+forward("DefaultActions")))
+	secure := arn("listener", b.good(alb, "CreateListener", "LoadBalancerArn="+balancer+"&Port=443&Protocol=HTTPS&Certificates.member.1.CertificateArn="+certificate+""+forward("DefaultActions")))
+	byDefault := arn("listener-rule", b.good(alb, "DescribeRules", "ListenerArn="+listener))
+	rule := arn("listener-rule", b.good(alb, "CreateRule", "ListenerArn="+listener+"&Priority=1&Conditions.member.1.Field=path-pattern&Conditions.member.1.Values.member.1=/a"+forward("Actions")))
+	return strings.NewReplacer("$group", group, "$vpc", vpc, "$subnet", subnets[0], "$other", subnets[1], "$certificate", certificate, "$balancer", balancer,
+		"$targets", targets, "$listener", listener, "$secure", secure, "$default", byDefault, "$rule", rule)
 }
 
 type badInputBench struct {
