@@ -210,6 +210,9 @@ func balancerView(tx store.Reader, b state.LoadBalancer) (types.LoadBalancer, er
 		Scheme: types.LoadBalancerSchemeEnum(b.Scheme), Type: types.LoadBalancerTypeEnumApplication, IpAddressType: types.IpAddressTypeIpv4,
 		VpcId: aws.String(b.VPC), SecurityGroups: b.Groups, State: &types.LoadBalancerState{Code: types.LoadBalancerStateEnumProvisioning},
 	}
+	if z := hostedZones[b.Scope.Region]; z != "" {
+		v.CanonicalHostedZoneId = aws.String(z)
+	}
 	st, err := state.LoadBalancerStatuses.Get(tx, b.Key())
 	switch {
 	case err == nil:
