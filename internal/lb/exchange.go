@@ -164,6 +164,8 @@ func (a *answer) WriteHeader(status int) {
 		if a.x.close && status != http.StatusSwitchingProtocols {
 			h.Set("Connection", "close")
 		}
+	} else {
+		dropHopByHop(a.Header()) // ReverseProxy does so for final answers only
 	}
 	a.ResponseWriter.WriteHeader(status)
 }

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -30,6 +31,16 @@ func hopByHop(name string) bool {
 		return strings.EqualFold(name, "Proxy-Authorization")
 	}
 	return false
+}
+
+// dropHopByHop removes the fields that are about one connection, and those that its Connection names.
+func dropHopByHop(h http.Header) {
+	for _, v := range h["Connection"] {
+		for name := range strings.SplitSeq(v, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return hopByHop(name) || name == "Trailer" })
 }
 
 // requestHead is the head for the target.

@@ -143,6 +143,9 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 
 // answered runs when the target's header is there and nothing has gone to the client.
 func (p *proxy) answered(resp *http.Response) error {
+	if resp.StatusCode < 100 {
+		return errAnswer
+	}
 	x := exchangeOf(resp.Request.Context())
 	x.answeredBy(resp.StatusCode)
 	x.record(0)
