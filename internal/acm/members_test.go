@@ -66,3 +66,15 @@ func TestMembers_ActedOnOrRefused(t *testing.T) {
 		})
 	}
 }
+
+// No input makes an internal failure, whatever is wrong with it.
+func TestMembers_Broken(t *testing.T) {
+	for _, name := range newLab(t).s.API().Operations() {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			ctx := awsauth.WithCaller(t.Context(), awsauth.Caller{Account: here.Account, Region: here.Region})
+			o := l.operations(t)[name]
+			wiretest.Broken(t, o.input, func(in any) error { return o.call(ctx, in) })
+		})
+	}
+}

@@ -140,3 +140,14 @@ func TestMembers_ActedOnOrRefused(t *testing.T) {
 var refusedByName = map[string]bool{
 	"AlpnPolicy": true, // "An ALPN policy can only be specified …"
 }
+
+// No input makes an internal failure, whatever is wrong with it.
+func TestMembers_Broken(t *testing.T) {
+	for _, name := range newBench(t).API().Operations() {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			o := b.operations()[name]
+			wiretest.Broken(t, o.input, func(in any) error { return o.call(b.ctx, in) })
+		})
+	}
+}
