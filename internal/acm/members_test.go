@@ -62,19 +62,9 @@ func TestMembers_ActedOnOrRefused(t *testing.T) {
 			if !ok {
 				t.Fatal("the operation is not in this test")
 			}
-			wiretest.Members(t, o.input, o.acts, nil, func(in any) error { return o.call(ctx, in) })
-		})
-	}
-}
-
-// No input makes an internal failure, whatever is wrong with it.
-func TestMembers_Broken(t *testing.T) {
-	for _, name := range newLab(t).s.API().Operations() {
-		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
-			ctx := awsauth.WithCaller(t.Context(), awsauth.Caller{Account: here.Account, Region: here.Region})
-			o := l.operations(t)[name]
-			wiretest.Broken(t, o.input, func(in any) error { return o.call(ctx, in) })
+			call := func(in any) error { return o.call(ctx, in) }
+			wiretest.Members(t, o.input, o.acts, nil, call)
+			wiretest.Broken(t, o.input, call)
 		})
 	}
 }

@@ -112,7 +112,9 @@ func TestMembers_ActedOnOrRefused(t *testing.T) {
 			if !ok {
 				t.Fatal("the operation is not in this test")
 			}
-			wiretest.Members(t, o.input, o.acts, nil, func(in any) error { return o.call(as(home), in) })
+			call := func(in any) error { return o.call(as(home), in) }
+			wiretest.Members(t, o.input, o.acts, nil, call)
+			wiretest.Broken(t, o.input, call)
 		})
 	}
 }

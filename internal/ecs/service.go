@@ -237,8 +237,8 @@ func checkKind(in *ecs.CreateServiceInput) error {
 	if n := in.DesiredCount; n == nil || *n < 0 || *n > 5000 {
 		return invalid("desiredCount is required for REPLICA services, between 0 and 5000.")
 	}
-	if len(aws.ToString(in.ClientToken)) > 36 {
-		return invalid("clientToken should have at most 36 characters.")
+	if !isToken(aws.ToString(in.ClientToken), 36) {
+		return invalid("clientToken should have at most 36 characters, of those from 33 to 126 in ASCII.")
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func TestCreateService_Refuses(t *testing.T) {
 		"100 and 100":  {percent(100, 100), invalid, "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments."},
 		"platform":     {func(in *in) { in.PlatformVersion = aws.String("0.1") }, "PlatformUnknownException", "The specified platform '0.1' does not exist."},
 		"name":         {func(in *in) { in.ServiceName = aws.String("a b") }, invalid, "Invalid service name: 1 to 255 letters, digits, hyphens and underscores."},
-		"token":        {func(in *in) { in.ClientToken = aws.String(strings.Repeat("x", 37)) }, invalid, "clientToken should have at most 36 characters."},
+		"token":        {func(in *in) { in.ClientToken = aws.String(strings.Repeat("x", 37)) }, invalid, "clientToken should have at most 36 characters, of those from 33 to 126 in ASCII."},
 		"too many lbs": {func(in *in) { in.LoadBalancers = make([]types.LoadBalancer, 6) }, invalid, "loadBalancers can have at most 5 items."},
 		"alarms": {func(in *in) {
 			in.DeploymentConfiguration = &types.DeploymentConfiguration{Alarms: &types.DeploymentAlarms{Enable: true}}

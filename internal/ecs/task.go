@@ -36,8 +36,8 @@ func (s *Service) RunTask(ctx context.Context, in *ecs.RunTaskInput) (*ecs.RunTa
 		return nil, invalid("startedBy should have at most 128 letters, digits, hyphens, forward slashes and underscores.")
 	case reservedGroup(aws.ToString(in.Group)):
 		return nil, invalid("Invalid namespace for group.")
-	case len(aws.ToString(in.ClientToken)) > 64:
-		return nil, invalid("clientToken should have at most 64 characters.")
+	case !isToken(aws.ToString(in.ClientToken), 64):
+		return nil, invalid("clientToken should have at most 64 characters, of those from 33 to 126 in ASCII.")
 	case in.PropagateTags == types.PropagateTagsService:
 		return nil, invalid("propagateTags SERVICE is only for tasks of a service.")
 	}
@@ -359,6 +359,11 @@ func (s *Service) override(tx store.Reader, sc arn.Scope, t *state.Task, def typ
 	var err error
 	t.CPU, t.Memory, err = fargateSize(cpu, memory)
 	return err
+}
+
+// isToken: a client token is of visible ASCII, or there is none. Source: ECS API, RunTask and CreateService, clientToken.
+func isToken(s string, most int) bool {
+	return len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' })
 }
 
 // earlier answers a repeated clientToken with the tasks of the first call, as far as they can still be described.

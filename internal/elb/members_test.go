@@ -131,7 +131,9 @@ func TestMembers_ActedOnOrRefused(t *testing.T) {
 			if !ok {
 				t.Fatal("the operation is not in this test")
 			}
-			wiretest.Members(t, o.input, o.acts, refusedByName, func(in any) error { return o.call(b.ctx, in) })
+			call := func(in any) error { return o.call(b.ctx, in) }
+			wiretest.Members(t, o.input, o.acts, refusedByName, call)
+			wiretest.Broken(t, o.input, call)
 		})
 	}
 }
@@ -139,15 +141,4 @@ func TestMembers_ActedOnOrRefused(t *testing.T) {
 // refusedByName are members that are refused in other words than their name.
 var refusedByName = map[string]bool{
 	"AlpnPolicy": true, // "An ALPN policy can only be specified …"
-}
-
-// No input makes an internal failure, whatever is wrong with it.
-func TestMembers_Broken(t *testing.T) {
-	for _, name := range newBench(t).API().Operations() {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			o := b.operations()[name]
-			wiretest.Broken(t, o.input, func(in any) error { return o.call(b.ctx, in) })
-		})
-	}
 }
