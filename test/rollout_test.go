@@ -79,7 +79,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 // A service of four tasks is updated again and again under load, and the server killed now and then: not a request fails, and
 // afterwards the machine has as many processes, namespaces, mounts and open files of it as before.
 func TestUpdatesLeaveNothing(t *testing.T) {
-	engines := []string{lbconfig.EngineStd, lbconfig.EngineFast}
+	engines := []string{lbconfig.EngineFast, lbconfig.EngineStd}
 	for _, engine := range engines[:soak(1, 2)] {
 		t.Run(engine, func(t *testing.T) { updatesLeaveNothing(t, engine) })
 	}

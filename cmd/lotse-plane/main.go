@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 	dir := f.String("run", "", "the server's run directory")
 	snapshot := f.String("snapshot", "", "what to serve")
 	key := f.String("key", "", "what certificates' private keys are sealed with")
-	engine := f.String("engine", lbconfig.EngineStd, "what serves HTTP/1.1")
+	engine := f.String("engine", lbconfig.DefaultEngine, "what serves HTTP/1.1")
 	connections := f.Int("max-connections", 0, "clients' connections at once")
 	socket := f.String("socket", "", "where to be told to read it again")
 	f.SetOutput(io.Discard) // the error is said, and last

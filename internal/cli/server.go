@@ -41,7 +41,7 @@ func (a *app) serverRun() *cobra.Command {
 	f.StringVar(&o.Region, "region", "us-east-1", "region of the root key's profile")
 	f.BoolVar(&o.Ephemeral, "ephemeral", false, "a new temporary data directory, removed at the end")
 	f.StringVar(&o.Front, "front", "", "where requests for all balancers are taken, told apart by Host (default 127.0.0.1:80, else :8080)")
-	f.StringVar(&o.LBEngine, "lb-engine", "std", "what serves HTTP/1.1 in the balancers: std (Go's net/http) or fast (Lotse's own); changes when they are started again")
+	f.StringVar(&o.LBEngine, "lb-engine", daemon.DefaultLBEngine, "what serves HTTP/1.1 in the balancers: fast (Lotse's own) or std (Go's net/http); changes when they are started again")
 	f.IntVar(&o.LBConnections, "lb-connections", 0, "clients' connections to the balancers at once; more are closed and counted as RejectedConnectionCount (default half of the files that a process may have open)")
 	f.StringVar(&o.DNSDomain, "dns-domain", "elb.localhost", "what balancers' DNS names end in")
 	f.StringVar(&cidr, "default-vpc-cidr", "172.31.0.0/16", "address range of the default VPC")

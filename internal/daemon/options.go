@@ -19,7 +19,7 @@ type Options struct {
 	Listen          string       // address of API and registry; port 0 takes a free one
 	Account, Region string       // of the root key
 	Front           string       // host:port where requests for all balancers are taken; "": 127.0.0.1:80, else :8080
-	LBEngine        string       // what serves HTTP/1.1 in the balancers: lbconfig.EngineStd, …
+	LBEngine        string       // what serves HTTP/1.1 in the balancers: lbconfig.EngineFast, …
 	LBConnections   int          // clients' connections to the balancers at once; 0: half of the files a process may have open
 	DNSDomain       string       // what balancers' DNS names end in
 	DefaultVPC      netip.Prefix // of every account and region
@@ -41,6 +41,9 @@ var (
 	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
 	regionPattern  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
 )
+
+// DefaultLBEngine serves HTTP/1.1 where nothing else is asked for.
+const DefaultLBEngine = lbconfig.DefaultEngine
 
 // complete checks the options and fills in what was left out.
 func (o *Options) complete() error {

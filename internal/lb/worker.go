@@ -35,7 +35,7 @@ type WorkerOptions struct {
 	// Inherited: the process was started by RunParent, from which it has its sockets. RunDir, SnapshotPath and KeyPath are
 	// ignored then.
 	Inherited bool
-	// Engine is one of lbconfig's. "" is lbconfig.EngineStd.
+	// Engine is one of lbconfig's. "" is lbconfig.DefaultEngine.
 	Engine string
 	// RunDir holds the control socket and the file of last known states.
 	RunDir string
@@ -64,7 +64,7 @@ func RunWorker(ctx context.Context, o WorkerOptions) error {
 	if err != nil {
 		return fmt.Errorf("balancer: %w", err)
 	}
-	w := newWorker(h, o.Engine, o.Log)
+	w := newWorker(h, cmp.Or(o.Engine, lbconfig.DefaultEngine), o.Log)
 	w.proxy.conns.max = cmp.Or(o.MaxConnections, halfOfTheFiles())
 	return w.run(ctx, o.StopTimeout)
 }

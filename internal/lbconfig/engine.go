@@ -10,6 +10,8 @@ import (
 const (
 	EngineStd  = "std"  // net/http
 	EngineFast = "fast" // the balancer's own
+	// DefaultEngine is the one that serves where none is named.
+	DefaultEngine = EngineFast
 )
 
 var engines = []string{EngineStd, EngineFast}
