@@ -42,8 +42,8 @@ func (s *Service) RegisterTargets(ctx context.Context, in *elb.RegisterTargetsIn
 	})
 }
 
-// DeregisterTargets makes targets drain. Without a port it means the address at all its ports; one
-// that is not registered is no error.
+// DeregisterTargets makes targets drain. Without a port the group's is meant; one that is not registered is no error.
+// Source: ELBv2 API, DeregisterTargets; chaostoolkit-aws, issue 60.
 func (s *Service) DeregisterTargets(ctx context.Context, in *elb.DeregisterTargetsInput) (*elb.DeregisterTargetsOutput, error) {
 	if len(in.Targets) == 0 {
 		return nil, invalid("Targets must be specified")
@@ -116,6 +116,9 @@ func (s *Service) DescribeTargetHealth(ctx context.Context, in *elb.DescribeTarg
 				return err
 			}
 			v := healthView(g.Val, o.Val, h)
+			if used {
+				v.AdministrativeOverride = noOverride
+			}
 			if len(in.Include) > 0 {
 				v.AnomalyDetection = anomalyView(h)
 			}
@@ -142,6 +145,10 @@ var (
 	notInUse      = state.TargetHealth{State: "unused", Reason: "Target.NotInUse", Description: "Target group is not configured to receive traffic from the load balancer"}
 	notRegistered = state.TargetHealth{State: "unused", Reason: "Target.NotRegistered", Description: "Target is not registered to the target group"}
 )
+
+// noOverride: there are no zonal shifts, and each target of a load balancer says so. Text: as users have published it.
+var noOverride = &types.AdministrativeOverride{State: types.TargetAdministrativeOverrideStateEnumNoOverride,
+	Reason: types.TargetAdministrativeOverrideReasonEnumNoOverrideEngaged, Description: aws.String("No override is currently active on target")}
 
 // healthOf is the reported health, unless the records know better by now.
 func healthOf(tx store.Reader, t store.Object[state.Target], used bool) (state.TargetHealth, error) {
@@ -220,7 +227,7 @@ func portOf(g state.TargetGroup, t types.TargetDescription) int {
 // names reports whether a description means the target.
 func names(g state.TargetGroup, t types.TargetDescription, o state.Target) bool {
 	z := aws.ToString(t.AvailabilityZone)
-	return aws.ToString(t.Id) == o.Address && (t.Port == nil || int(*t.Port) == o.Port) && (z == "" || z == o.Zone || g.CrossZone != "false")
+	return aws.ToString(t.Id) == o.Address && portOf(g, t) == o.Port && (z == "" || z == o.Zone || g.CrossZone != "false")
 }
 
 func healthView(g state.TargetGroup, t state.Target, h state.TargetHealth) types.TargetHealthDescription {

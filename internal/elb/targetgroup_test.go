@@ -190,6 +190,11 @@ func TestTargetHealth_FromRegistrationToDraining(t *testing.T) {
 		out := must(b.DescribeTargetHealth(b.ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: g.TargetGroupArn, Targets: targets[:1], Include: include}))(t)
 		return out.TargetHealthDescriptions[0].AnomalyDetection
 	}
+	for _, d := range must(b.DescribeTargetHealth(b.ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: g.TargetGroupArn}))(t).TargetHealthDescriptions {
+		if o := d.AdministrativeOverride; o == nil || o.State != types.TargetAdministrativeOverrideStateEnumNoOverride || o.Reason != "AdministrativeOverride.NoOverride" || *o.Description != "No override is currently active on target" {
+			t.Errorf("override %+v", o)
+		}
+	}
 	if got := anomaly(); got != nil {
 		t.Errorf("not asked for: %+v", got)
 	}
@@ -211,8 +216,12 @@ func TestTargetHealth_FromRegistrationToDraining(t *testing.T) {
 	}
 	must(b.DeregisterTargets(b.ctx, &elb.DeregisterTargetsInput{TargetGroupArn: g.TargetGroupArn, Targets: []types.TargetDescription{{Id: aws.String("172.31.0.9")}, {Id: aws.String("172.31.0.88")}}}))(t)
 	check("deregistered", "draining/Target.DeregistrationInProgress")
+	if got := b.health(g.TargetGroupArn); got["172.31.0.9:9090"] != "initial/Elb.RegistrationInProgress" {
+		t.Errorf("at the group's port only: %v", got)
+	}
+	must(b.DeregisterTargets(b.ctx, &elb.DeregisterTargetsInput{TargetGroupArn: g.TargetGroupArn, Targets: targets}))(t)
 	if got := b.health(g.TargetGroupArn); got["172.31.0.9:9090"] != "draining/Target.DeregistrationInProgress" {
-		t.Errorf("without a port all of the address's: %v", got)
+		t.Errorf("at its own port: %v", got)
 	}
 }
 
