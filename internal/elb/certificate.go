@@ -2,6 +2,7 @@ package elb
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -14,7 +15,8 @@ import (
 	"github.com/lotse-project/lotse/internal/store"
 )
 
-// AddListenerCertificates adds certificates beside the default one. One that is there stays.
+// AddListenerCertificates adds certificates to the list beside the default one, which may be in the list too. One that is
+// there stays.
 func (s *Service) AddListenerCertificates(ctx context.Context, in *elb.AddListenerCertificatesInput) (*elb.AddListenerCertificatesOutput, error) {
 	if err := checkGiven(in.Certificates); err != nil {
 		return nil, err
@@ -30,10 +32,10 @@ func (s *Service) AddListenerCertificates(ctx context.Context, in *elb.AddListen
 			if err != nil {
 				return err
 			}
-			if !slices.Contains(o.Val.Certificates, name) {
+			if !slices.Contains(o.Val.Certificates[1:], name) {
 				o.Val.Certificates = append(o.Val.Certificates, name)
 			}
-			out.Certificates = append(out.Certificates, types.Certificate{CertificateArn: aws.String(name), IsDefault: aws.Bool(name == o.Val.Certificates[0])})
+			out.Certificates = append(out.Certificates, types.Certificate{CertificateArn: aws.String(name), IsDefault: aws.Bool(false)})
 		}
 		if err := checkCertificateCount(tx, o.Val); err != nil {
 			return err
@@ -43,7 +45,8 @@ func (s *Service) AddListenerCertificates(ctx context.Context, in *elb.AddListen
 	return out, err
 }
 
-// RemoveListenerCertificates removes certificates. One that isn't there is no error; the default one can't be removed.
+// RemoveListenerCertificates removes certificates from the list. One that isn't there is no error; the default one can't be
+// removed, even if it is in the list. Source: terraform-provider-aws, listener_certificate.go.
 func (s *Service) RemoveListenerCertificates(ctx context.Context, in *elb.RemoveListenerCertificatesInput) (*elb.RemoveListenerCertificatesOutput, error) {
 	if err := checkGiven(in.Certificates); err != nil {
 		return nil, err
@@ -67,7 +70,8 @@ func (s *Service) RemoveListenerCertificates(ctx context.Context, in *elb.Remove
 	})
 }
 
-// DescribeListenerCertificates shows a listener's certificates, the default one first.
+// DescribeListenerCertificates shows a listener's certificates, the default one first, and again if it is in the list.
+// Source: ELBv2 API, DescribeListenerCertificates.
 func (s *Service) DescribeListenerCertificates(ctx context.Context, in *elb.DescribeListenerCertificatesInput) (*elb.DescribeListenerCertificatesOutput, error) {
 	out := &elb.DescribeListenerCertificatesOutput{Certificates: []types.Certificate{}}
 	err := s.o.DB.View(ctx, func(tx *store.ReadTx) error {
@@ -75,21 +79,14 @@ func (s *Service) DescribeListenerCertificates(ctx context.Context, in *elb.Desc
 		if err != nil {
 			return err
 		}
-		all := slices.Clone(o.Val.Certificates)
-		if len(all) > 0 { // pages go by ARN; the default is on the first
-			slices.Sort(all[1:])
+		for i, c := range o.Val.Certificates {
+			out.Certificates = append(out.Certificates, types.Certificate{CertificateArn: aws.String(c), IsDefault: aws.Bool(i == 0)})
 		}
-		key := func(c string) string {
-			if c == o.Val.Certificates[0] {
-				return ""
-			}
-			return c
+		place := func(c types.Certificate) string { // pages go by ARN, after the default
+			return fmt.Sprintf("%t %s", !*c.IsDefault, *c.CertificateArn)
 		}
-		page, next, err := paginate(all, func(c string) string { return "+" + key(c) }, in.Marker, in.PageSize)
-		for _, c := range page {
-			out.Certificates = append(out.Certificates, types.Certificate{CertificateArn: aws.String(c), IsDefault: aws.Bool(key(c) == "")})
-		}
-		out.NextMarker = next
+		slices.SortFunc(out.Certificates, func(a, b types.Certificate) int { return strings.Compare(place(a), place(b)) })
+		out.Certificates, out.NextMarker, err = paginate(out.Certificates, place, in.Marker, in.PageSize)
 		return err
 	})
 	return out, err
@@ -189,8 +186,7 @@ func setTLS(tx store.Reader, l *state.Listener, given []types.Certificate, polic
 		if err != nil {
 			return err
 		}
-		rest := slices.DeleteFunc(slices.Clone(l.Certificates[min(1, len(l.Certificates)):]), func(c string) bool { return c == name })
-		l.Certificates = append([]string{name}, rest...)
+		l.Certificates = append([]string{name}, l.Certificates[min(1, len(l.Certificates)):]...)
 	}
 	if len(l.Certificates) == 0 {
 		return invalid("A certificate must be specified for HTTPS listeners")

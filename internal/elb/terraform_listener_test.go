@@ -91,18 +91,20 @@ func TestTerraform_Listener(t *testing.T) {
 		}},
 		{"aws_lb_listener_certificate", func() error {
 			certs := []types.Certificate{{CertificateArn: two}}
-			if _, err := c.AddListenerCertificates(ctx, &elb.AddListenerCertificatesInput{ListenerArn: secure.ListenerArn, Certificates: certs}); err != nil {
-				return err
-			}
-			out, err := c.DescribeListenerCertificates(ctx, &elb.DescribeListenerCertificatesInput{ListenerArn: secure.ListenerArn, PageSize: aws.Int32(400)})
-			if err != nil || !slices.ContainsFunc(out.Certificates, func(x types.Certificate) bool { return !*x.IsDefault && *x.CertificateArn == *two }) {
-				return fmt.Errorf("certificates %+v, %w", out, err)
+			for _, arn := range []*string{two, one} { // the default one too
+				if _, err := c.AddListenerCertificates(ctx, &elb.AddListenerCertificatesInput{ListenerArn: secure.ListenerArn, Certificates: []types.Certificate{{CertificateArn: arn}}}); err != nil {
+					return err
+				}
+				out, err := c.DescribeListenerCertificates(ctx, &elb.DescribeListenerCertificatesInput{ListenerArn: secure.ListenerArn, PageSize: aws.Int32(400)})
+				if err != nil || !slices.ContainsFunc(out.Certificates, func(x types.Certificate) bool { return !*x.IsDefault && *x.CertificateArn == *arn }) {
+					return fmt.Errorf("certificates %+v, %w", out, err)
+				}
 			}
 			remove := func(l *string, certs ...types.Certificate) error {
 				_, err := c.RemoveListenerCertificates(ctx, &elb.RemoveListenerCertificatesInput{ListenerArn: l, Certificates: certs})
 				return err
 			}
-			err = remove(secure.ListenerArn, types.Certificate{CertificateArn: one})
+			err := remove(secure.ListenerArn, types.Certificate{CertificateArn: one})
 			if e := (*types.OperationNotPermittedException)(nil); !errors.As(err, &e) || !strings.Contains(err.Error(), "Default certificate cannot be removed") {
 				t.Errorf("the default certificate removed: %v", err)
 			}

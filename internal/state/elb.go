@@ -103,7 +103,7 @@ type Listener struct {
 	ID            string // 16 hex digits
 	Port          int
 	Protocol      string            // HTTP, HTTPS
-	Certificates  []string          `json:",omitempty"` // ARNs; the first is the default. Only of HTTPS
+	Certificates  []string          `json:",omitempty"` // ARNs: the default, then the list, which may have the default too. Only of HTTPS
 	Policy        string            `json:",omitempty"` // a TLS security policy. Only of HTTPS
 	Response      map[string]string `json:",omitempty"` // headers of answers, by name
 	NoServer      bool              `json:",omitempty"` // answers of the balancer's own have no Server header

@@ -20,7 +20,7 @@ func terminate(l state.Listener, b state.LoadBalancer, certificates map[string]s
 	out := &lbconfig.TLS{Ciphers: p.Ciphers, PostQuantum: p.PostQuantum, HTTP2: !b.NoHTTP2,
 		Max: tlsVersions[p.Protocols[0]], Min: tlsVersions[p.Protocols[len(p.Protocols)-1]]}
 	for _, arn := range l.Certificates {
-		if _, ok := certificates[arn]; ok {
+		if _, ok := certificates[arn]; ok && !slices.Contains(out.Certificates, arn) {
 			out.Certificates = append(out.Certificates, arn)
 		}
 	}
