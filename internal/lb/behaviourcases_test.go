@@ -133,6 +133,7 @@ func fieldCases() []behaviour {
 		f("cookies", unmodifiedBy, []string{"Cookie: a=b; c=d"}, "Cookie: a=b; c=d"),
 		f("authorization", unmodifiedBy, []string{"Authorization: Basic eDp5"}, "Authorization: Basic eDp5"),
 		f("Connection ends here", connections, []string{"Connection: keep-alive, X-Hop", "X-Hop: 1"}, "!Connection", "!X-Hop"),
+		f("no tunnel for HTTP/2", connections, []string{"Upgrade: H2C", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"}, "!Upgrade", "!Connection", "!HTTP2-Settings"),
 		f("Upgrade without Connection", connections, []string{"Upgrade: websocket"}, "!Upgrade"),
 		{name: "fields: client closes", source: connections, request: getOf("/", "Connection: close"), status: 200, target: []string{"!Connection"}, closes: true},
 		{name: "fields: version 1.0 closes", source: messages + ", 9.3", request: "GET / HTTP/1.0\r\nHost: x\r\n\r\n", status: 200, closes: true, target: []string{"GET / HTTP/1.1"}},
