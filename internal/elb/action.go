@@ -71,7 +71,7 @@ func parseAction(in types.Action) (state.Action, error) {
 		}
 		a.Redirect, err = parseRedirect(in.RedirectConfig)
 	case types.ActionTypeEnumAuthenticateOidc, types.ActionTypeEnumAuthenticateCognito, types.ActionTypeEnumJwtValidation:
-		return a, awsError("InvalidLoadBalancerAction", "Actions of type '%s' need an HTTPS listener, and Lotse has none yet", in.Type)
+		return a, awsError("InvalidLoadBalancerAction", "Lotse has no actions of type '%s' yet: its load balancers don't ask who a client is.", in.Type)
 	default:
 		return a, invalid("1 validation error detected: Value '%s' at 'actions.1.member.type' failed to satisfy constraint: Member must satisfy enum value set: [forward, fixed-response, redirect]", in.Type)
 	}
@@ -131,7 +131,10 @@ func parseGroupStickiness(c *types.TargetGroupStickinessConfig) (state.GroupStic
 
 func parseFixed(c *types.FixedResponseActionConfig) (state.FixedResponse, error) {
 	var out state.FixedResponse
-	if c == nil || c.StatusCode == nil {
+	if c == nil {
+		return out, withoutConfig(types.ActionTypeEnumFixedResponse, "FixedResponseConfig")
+	}
+	if c.StatusCode == nil {
 		return out, invalid("A status code must be specified for a fixed-response action")
 	}
 	if !fixedStatusRE.MatchString(*c.StatusCode) {
@@ -152,10 +155,10 @@ func parseFixed(c *types.FixedResponseActionConfig) (state.FixedResponse, error)
 func parseRedirect(c *types.RedirectActionConfig) (state.Redirect, error) {
 	var out state.Redirect
 	if c == nil {
-		return out, invalid("A redirect configuration must be specified for a redirect action")
+		return out, withoutConfig(types.ActionTypeEnumRedirect, "RedirectConfig")
 	}
 	or := func(s *string, def string) string {
-		if aws.ToString(s) == "" {
+		if s == nil {
 			return def
 		}
 		return *s
@@ -176,6 +179,11 @@ func parseRedirect(c *types.RedirectActionConfig) (state.Redirect, error) {
 	return out, nil
 }
 
+// withoutConfig: text as users have published it: aws-sdk-js, issue 2204.
+func withoutConfig(typ types.ActionTypeEnum, member string) error {
+	return awsError("InvalidLoadBalancerAction", "For actions of type '%s', you must specify the following fields: '%s'", typ, member)
+}
+
 func checkRedirect(r state.Redirect) *awswire.Error {
 	if !slices.Contains([]string{"HTTP", "HTTPS", "#{protocol}"}, r.Protocol) {
 		return invalid("The protocol '%s' of a redirect action must be one of 'HTTP, HTTPS, #{protocol}'", r.Protocol)
@@ -185,6 +193,12 @@ func checkRedirect(r state.Redirect) *awswire.Error {
 	}
 	if !strings.HasPrefix(r.Path, "/") {
 		return invalid("The path '%s' of a redirect action must begin with '/'", r.Path)
+	}
+	if r.Host == "" {
+		return invalid("The host of a redirect action must have at least one character")
+	}
+	if r.Query == "" { // on AWS the location has none then: terraform-provider-aws, issue 19475
+		return invalid("Lotse's redirects have a query: leave it out to keep that of the request, which is '#{query}'.")
 	}
 	if strings.HasPrefix(r.Query, "?") {
 		return invalid("The query '%s' of a redirect action must not begin with '?'", r.Query)

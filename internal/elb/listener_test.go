@@ -75,6 +75,18 @@ func TestCreateListener_Refusals(t *testing.T) {
 		{"loop", "InvalidLoadBalancerAction", "The redirect configuration is not valid because it creates a loop.", in(func(i *elb.CreateListenerInput) {
 			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumRedirect, RedirectConfig: &types.RedirectActionConfig{StatusCode: types.RedirectActionStatusCodeEnumHttp301}}}
 		})},
+		{"redirect to nowhere", "InvalidLoadBalancerAction", "For actions of type 'redirect', you must specify the following fields: 'RedirectConfig'", in(func(i *elb.CreateListenerInput) {
+			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumRedirect}}
+		})},
+		{"fixed, without an answer", "InvalidLoadBalancerAction", "For actions of type 'fixed-response', you must specify the following fields: 'FixedResponseConfig'", in(func(i *elb.CreateListenerInput) {
+			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumFixedResponse}}
+		})},
+		{"redirect without a query", "ValidationError", "Lotse's redirects have a query: leave it out to keep that of the request, which is '#{query}'.", in(func(i *elb.CreateListenerInput) {
+			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumRedirect, RedirectConfig: &types.RedirectActionConfig{StatusCode: types.RedirectActionStatusCodeEnumHttp301, Port: aws.String("81"), Query: aws.String("")}}}
+		})},
+		{"redirect without a host", "ValidationError", "", in(func(i *elb.CreateListenerInput) {
+			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumRedirect, RedirectConfig: &types.RedirectActionConfig{StatusCode: types.RedirectActionStatusCodeEnumHttp301, Port: aws.String("81"), Host: aws.String("")}}}
+		})},
 		{"redirect port", "ValidationError", "", in(func(i *elb.CreateListenerInput) {
 			i.DefaultActions = []types.Action{{Type: types.ActionTypeEnumRedirect, RedirectConfig: &types.RedirectActionConfig{StatusCode: types.RedirectActionStatusCodeEnumHttp301, Port: aws.String("http")}}}
 		})},
