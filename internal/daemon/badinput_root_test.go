@@ -68,6 +68,18 @@ func TestEveryOperationRefusesBadInput(t *testing.T) {
 			}
 		}
 	}
+	for api, op := range b.s.api.Operations() { // what asks for nothing has an answer too
+		if api.Protocol == awswire.RestJSON {
+			continue
+		}
+		input := ""
+		if api.Protocol == awswire.JSON11 {
+			input = "{}"
+		}
+		if status, answer := b.ask(api.SigningName, op, input); status >= 500 {
+			t.Errorf("%s %s without input: %d %s", api.SigningName, op, status, answer)
+		}
+	}
 	for _, service := range judged {
 		for api, op := range b.s.api.Operations() {
 			if api.SigningName == service && !tried[service+" "+op] {
