@@ -16,6 +16,10 @@ import (
 // keepAlive is how soon, and how often, the kernel asks a silent client whether it is there, as net has it.
 const keepAlive = 15 // seconds
 
+// deferAccept is how long a client is not worth a wake-up that sends nothing. Then it is accepted like any other. Nearly all
+// have sent their request when they are accepted, so that it is read at once: a fifth of a new connection's processor time.
+const deferAccept = 1 // seconds; the kernel knows no less
+
 // acceptor accepts connections with one system call each. net takes seven, to ask for what accept4(2) has told, and to set
 // what a socket has from the one that listens.
 type acceptor struct {
@@ -48,6 +52,7 @@ func newAcceptor(ln net.Listener) (*acceptor, error) {
 				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
 				unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAlive),
 				unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAlive),
+				unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept),
 			)
 		})
 	}
