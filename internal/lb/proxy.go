@@ -134,7 +134,7 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 		}
 	}
 	out.Set("X-Amzn-Trace-Id", x.trace)
-	out.Del("Expect") // answered already
+	out.Del("Expect")                                                 // answered already
 	if strings.Contains(strings.ToLower(out.Get("Upgrade")), "h2c") { // its requests would pass unseen: no rules, no log
 		out.Del("Upgrade")
 		out.Del("Connection")
