@@ -74,7 +74,7 @@ func (a *acceptor) accept() (*clientSocket, error) {
 	}
 	port := (*[2]byte)(unsafe.Pointer(&a.peer.Port))
 	peer := netip.AddrPortFrom(netip.AddrFrom4(a.peer.Addr), uint16(port[0])<<8|uint16(port[1]))
-	return &clientSocket{file: os.NewFile(a.fd, "client"), local: a.at, peer: peer}, nil
+	return newClientSocket(os.NewFile(a.fd, "client"), a.at, peer)
 }
 
 func (a *acceptor) close() { a.file.Close() }
@@ -95,30 +95,21 @@ func (a *acceptor) try(fd uintptr) bool {
 
 // clientSocket is a connection that an acceptor has accepted.
 type clientSocket struct {
+	*socket
 	file  *os.File // so that the runtime's poller waits
 	local net.Addr
 	peer  netip.AddrPort
 }
 
-func (c *clientSocket) Read(p []byte) (int, error) {
-	n, err := c.file.Read(p)
-	return n, c.wrap("read", err)
-}
-
-func (c *clientSocket) Write(p []byte) (int, error) {
-	n, err := c.file.Write(p)
-	return n, c.wrap("write", err)
+func newClientSocket(f *os.File, local net.Addr, peer netip.AddrPort) (*clientSocket, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &clientSocket{newSocket(raw), f, local, peer}, nil
 }
 
 func (c *clientSocket) Close() error { return c.wrap("close", c.file.Close()) }
-
-func (c *clientSocket) CloseWrite() error {
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		return c.wrap("close", err)
-	}
-	return c.wrap("close", control(raw, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }))
-}
 
 func (c *clientSocket) LocalAddr() net.Addr { return c.local }
 
@@ -133,8 +124,6 @@ func (c *clientSocket) SetReadDeadline(t time.Time) error {
 func (c *clientSocket) SetWriteDeadline(t time.Time) error {
 	return c.wrap("set", c.file.SetWriteDeadline(t))
 }
-
-func (c *clientSocket) SyscallConn() (syscall.RawConn, error) { return c.file.SyscallConn() }
 
 // wrap makes an error what net has in its place: others look at its type.
 func (c *clientSocket) wrap(op string, err error) error {

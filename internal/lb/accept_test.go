@@ -34,7 +34,7 @@ func TestAcceptor(t *testing.T) {
 	if c.peer.String() != client.LocalAddr().String() || c.RemoteAddr().String() != client.LocalAddr().String() || c.LocalAddr().String() != ln.Addr().String() {
 		t.Errorf("accepted from %s at %s, want %s at %s", c.RemoteAddr(), c.LocalAddr(), client.LocalAddr(), ln.Addr())
 	}
-	raw, err := c.SyscallConn()
+	raw, err := c.file.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

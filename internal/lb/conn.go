@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -225,16 +224,12 @@ func (c *clientConn) left() bool {
 // closedByPeer says whether the other side of a TCP connection has closed it.
 func closedByPeer(c net.Conn) bool {
 	const stands = 1 // Source: linux/include/net/tcp_states.h, TCP_ESTABLISHED
-	t, ok := c.(syscall.Conn)
-	if !ok {
+	s := socketOf(c)
+	if s == nil {
 		return false
 	}
-	raw, err := t.SyscallConn()
-	if err != nil {
-		return true
-	}
 	closed := true
-	raw.Control(func(fd uintptr) {
+	s.raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		closed = err != nil || info.State != stands
 	})

@@ -21,20 +21,6 @@ type targetConn struct {
 
 func newTargetConn(c net.Conn) *targetConn { return &targetConn{Conn: c, sock: socketOf(c)} }
 
-func (t *targetConn) Read(p []byte) (int, error) {
-	if t.sock != nil {
-		return t.sock.Read(p)
-	}
-	return t.Conn.Read(p)
-}
-
-func (t *targetConn) Write(p []byte) (int, error) {
-	if t.sock != nil {
-		return t.sock.Write(p)
-	}
-	return t.Conn.Write(p)
-}
-
 // ask writes a request and, if it can do that at once, reads some of the answer. A connection that was idle must be usable.
 func (t *targetConn) ask(request []byte, answer landing, wasIdle bool) (written, read int, err error) {
 	if t.sock != nil {

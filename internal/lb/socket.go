@@ -1,8 +1,10 @@
 package lb
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -44,8 +46,32 @@ type landing interface {
 	vacate() // nothing has come, and room is asked for again
 }
 
+// plainConn is a connection of net's that is read and written by its socket.
+type plainConn struct {
+	net.Conn
+	*socket
+}
+
+// newPlainConn is the connection itself when it is not plain TCP.
+func newPlainConn(c net.Conn) net.Conn {
+	if s := socketOf(c); s != nil {
+		return &plainConn{c, s}
+	}
+	return c
+}
+
+func (c *plainConn) Read(p []byte) (int, error) { return c.socket.Read(p) }
+
+func (c *plainConn) Write(p []byte) (int, error) { return c.socket.Write(p) }
+
 // socketOf is nil when the connection is not plain TCP.
 func socketOf(c net.Conn) *socket {
+	switch t := c.(type) {
+	case *plainConn:
+		return t.socket
+	case *clientSocket:
+		return t.socket
+	}
 	t, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
@@ -54,6 +80,10 @@ func socketOf(c net.Conn) *socket {
 	if err != nil {
 		return nil
 	}
+	return newSocket(raw)
+}
+
+func newSocket(raw syscall.RawConn) *socket {
 	s := &socket{raw: raw}
 	s.readFn, s.writeFn, s.askFn, s.peekFn = s.tryRead, s.tryWrite, s.tryAsk, s.peek
 	return s
@@ -61,15 +91,18 @@ func socketOf(c net.Conn) *socket {
 
 // Read is io.Reader's.
 func (s *socket) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	s.in = transfer{p: p}
 	err := s.raw.Read(s.readFn)
 	n, errno := s.in.n, s.in.errno
 	s.in.p = nil
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, opError("read", err)
 	case errno != 0:
-		return 0, errno
+		return 0, opError("read", errno)
 	case n == 0:
 		return 0, io.EOF
 	}
@@ -79,6 +112,15 @@ func (s *socket) Read(p []byte) (int, error) {
 // Write is io.Writer's.
 func (s *socket) Write(p []byte) (int, error) {
 	return s.write(p, false)
+}
+
+// CloseWrite ends the sending side.
+func (s *socket) CloseWrite() error {
+	err := control(s.raw, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
+	if err != nil {
+		err = opError("shutdown", err)
+	}
+	return err
 }
 
 // writeLast writes p and ends the sending side, in one packet if p fits.
@@ -92,8 +134,11 @@ func (s *socket) write(p []byte, last bool) (int, error) {
 	err := s.raw.Write(s.writeFn)
 	n, errno := s.out.n, s.out.errno
 	s.out.p = nil
-	if err == nil && errno != 0 {
-		err = errno
+	switch {
+	case err != nil:
+		err = opError("write", err)
+	case errno != 0:
+		err = opError("write", errno)
 	}
 	return n, err
 }
@@ -130,6 +175,21 @@ func (s *socket) silent() bool {
 }
 
 // Private
+
+// opError is what net has in an error's place: others look at its type.
+func opError(op string, err error) error {
+	var of *net.OpError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &of):
+		return err
+	case errors.As(err, &errno):
+		err = os.NewSyscallError(op, errno)
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		err = net.ErrClosed
+	}
+	return &net.OpError{Op: op, Net: "tcp", Err: err}
+}
 
 func (s *socket) tryRead(fd uintptr) bool {
 	s.in.n, s.in.errno = readNow(fd, s.in.p)

@@ -42,6 +42,7 @@ func newUpstream(s sockets, b *lbconfig.Balancer, to netip.AddrPort, speak wire,
 		var none noSocketError
 		switch {
 		case err == nil:
+			c = newPlainConn(c)
 			all.add(countConnections, 1)
 		case !errors.As(err, &none) && !errors.Is(err, context.Canceled):
 			all.add(countTargetErrors, 1)
