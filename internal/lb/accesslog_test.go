@@ -169,6 +169,7 @@ func TestAppendStamp(t *testing.T) {
 
 // A line costs the time to write it, and nothing that has to be collected but its block.
 func TestAccessLog_AllocatesLittle(t *testing.T) {
+	needsPools(t)
 	m := &member{group: newGroup("tg")}
 	x := &exchange{conn: &clientConn{from: "127.0.0.1", peerPort: 5, id: "TID_1"}, entry: &entry{port: 80}, arrival: &arrival{}, listener: &listener{balancer: &lbconfig.Balancer{ARN: logARN}},
 		rule: &rule{act: action{Action: lbconfig.Action{Type: lbconfig.Forward}}}, up: &upstream{host: "10.0.0.1:80"}, started: time.Now(), answered: 200, status: 200, trace: "Root=1-2-3",

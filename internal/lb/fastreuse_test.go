@@ -12,6 +12,7 @@ import (
 
 // What a request takes is used again by the next one.
 func TestFast_AllocatesLittle(t *testing.T) {
+	needsPools(t)
 	w := newWorker(&home{sockets: ownSockets{}, dir: t.TempDir()}, lbconfig.EngineFast, testLog())
 	defer w.stop(0)
 	s := site(freePort(t), bareTarget(t, "127.0.0.1:0"))

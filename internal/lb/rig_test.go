@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,6 +121,14 @@ func waitTarget(t testing.TB, c *lbconfig.Client, group string, addr netip.AddrP
 				}
 			}
 		}
+	}
+}
+
+// needsPools skips a test of allocations under the race detector, with which sync.Pool drops what it is given.
+func needsPools(t *testing.T) {
+	t.Helper()
+	if b, ok := debug.ReadBuildInfo(); ok && slices.Contains(b.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector empties pools")
 	}
 }
 
