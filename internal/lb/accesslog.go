@@ -9,11 +9,17 @@ import (
 	"time"
 )
 
+// maxLoggedAgent is how much of a User-Agent is logged. Source: ALB user guide, access log entries.
+const maxLoggedAgent = 8 << 10
+
 // appendLog appends the exchange's line. Source: ALB user guide, access log entries.
 func (x *exchange) appendLog(b []byte, sent int64, end time.Time) []byte {
 	target, group := "-", "-"
-	if m := x.member.Load(); m != nil {
-		target, group = x.up.host, m.group.arn
+	if x.group != nil {
+		group = x.group.arn
+	}
+	if x.member.Load() != nil {
+		target = x.up.host
 	}
 	b = spaced(b, x.logType())
 	b = append(appendStamp(b, end), ' ')
@@ -26,14 +32,15 @@ func (x *exchange) appendLog(b []byte, sent int64, end time.Time) []byte {
 	} else {
 		b = append(appendSeconds(b, x.sentAt.Sub(x.started)), ' ')
 		b = append(appendSeconds(b, x.answeredAt.Sub(x.sentAt)), ' ')
-		b = append(appendSeconds(b, end.Sub(x.answeredAt)), ' ')
+		b = append(b, "0.000 "...) // until the client is begun to be answered, which is at once: less than is told
 	}
 	b = append(strconv.AppendInt(b, int64(x.logStatus()), 10), ' ')
 	b = append(x.appendTargetStatus(b), ' ')
 	b = append(strconv.AppendInt(b, x.arrival.received.Load(), 10), ' ')
 	b = append(strconv.AppendInt(b, sent, 10), ' ')
 	b = append(x.appendRequest(append(b, '"')), '"', ' ')
-	b = quoted(b, first(x.request.fields, "User-Agent"))
+	agent := first(x.request.fields, "User-Agent")
+	b = quoted(b, agent[:min(len(agent), maxLoggedAgent)])
 	cipher, version, name, certificate := x.logTLS()
 	b = spaced(spaced(spaced(b, cipher), version), group)
 	b = quoted(quoted(quoted(b, x.trace), name), certificate)
@@ -77,6 +84,15 @@ func (p *proxy) logged(x *exchange) {
 	p.access.exchange(x, before)
 }
 
+// sentSince is how many bytes the client got of the answer, when the connection had carried so many before. One of HTTP/2
+// carries others' at the same time.
+func (x *exchange) sentSince(before int64) int64 {
+	if x.conn.multiplexed() {
+		return x.sent.Load()
+	}
+	return x.conn.sent.Load() - before
+}
+
 // flush runs what waits for the end of an answer.
 func (c *clientConn) flush() {
 	if f := c.flushed.Swap(nil); f != nil {
@@ -100,6 +116,8 @@ func (x *exchange) tunnelled() bool { return x.conn.screen != nil && x.conn.scre
 
 func (x *exchange) logType() string {
 	switch secure := x.conn.session != nil; {
+	case x.grpc:
+		return "grpcs"
 	case x.conn.multiplexed():
 		return "h2"
 	case x.tunnelled() && secure:
@@ -152,15 +170,18 @@ func (x *exchange) appendTargetStatus(b []byte) []byte {
 	return strconv.AppendInt(b, int64(x.answered), 10)
 }
 
-// transformed are host, path and query as rewritten, and how that went.
+// transformed are host, path and query where a rewrite has changed them, and how that went.
 func (x *exchange) transformed() (host, uri, status string) {
-	if x.rule == nil || x.rule.host.re == nil && x.rule.url.re == nil {
-		return "-", "-", "-"
+	if x.transform != transformDone {
+		return "", "", x.transform
 	}
-	if x.up == nil {
-		return "-", "-", "TransformInvalidPath"
+	if x.host != x.request.host {
+		host = hostOnly(x.host)
 	}
-	return hostOnly(x.host), x.url, "TransformSuccess"
+	if x.url != x.original {
+		uri = x.url
+	}
+	return host, uri, x.transform
 }
 
 // resource is what follows the type in an ARN: app/NAME/ID.

@@ -40,27 +40,40 @@ func TestAccessLog_Lines(t *testing.T) {
 		io.WriteString(w, "hello")
 	}))
 	s := site(port, target)
+	s.Groups = append(s.Groups, groupOf("empty"))
 	b := &s.Balancers[0]
 	b.ARN, b.AccessLogs = logARN, true
+	turn := func(kind, regex, replace string) []lbconfig.Rewrite {
+		return []lbconfig.Rewrite{{Kind: kind, Regex: regex, Replace: replace}}
+	}
 	b.Listeners[0].Rules = append([]lbconfig.Rule{
 		{ARN: "r1", Priority: 7, Conditions: paths("/away"), Action: lbconfig.Action{Type: lbconfig.RedirectTo, Redirect: lbconfig.Redirect{Host: "h", Status: 301}}},
 		{ARN: "r2", Priority: 9, Conditions: paths("/fixed"), Action: lbconfig.Action{Type: lbconfig.FixedResponse, Fixed: lbconfig.Fixed{Status: 200}}},
-		{ARN: "r3", Priority: 11, Conditions: paths("/old"), Action: forwardTo("tg"), Rewrites: []lbconfig.Rewrite{{Kind: lbconfig.RewriteURL, Regex: "^/old$", Replace: "/new"}}},
+		{ARN: "r3", Priority: 11, Conditions: paths("/old"), Action: forwardTo("tg"), Rewrites: turn(lbconfig.RewriteURL, "^/old$", "/new")},
+		{ARN: "r4", Priority: 12, Conditions: paths("/host"), Action: forwardTo("tg"), Rewrites: turn(lbconfig.RewriteHost, "com", "org")},
+		{ARN: "r5", Priority: 13, Conditions: paths("/badhost"), Action: forwardTo("tg"), Rewrites: turn(lbconfig.RewriteHost, "com", " ")},
+		{ARN: "r6", Priority: 14, Conditions: paths("/badpath"), Action: forwardTo("tg"), Rewrites: turn(lbconfig.RewriteURL, "/", " ")},
+		{ARN: "r7", Priority: 15, Conditions: paths("/nobody"), Action: forwardTo("empty"), Rewrites: turn(lbconfig.RewriteURL, "nobody", "none")},
 	}, b.Listeners[0].Rules...)
 	r.put(s)
 	r.wait("tg", target, lbconfig.Healthy)
 	var from int64
 	const when, id = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z`, `"Root=1-[0-9a-f]{8}-[0-9a-f]{24}"`
-	const took = `\d+\.\d{3} \d+\.\d{3} \d+\.\d{3}`
+	const took = `\d+\.\d{3} \d+\.\d{3} 0\.000`
 	at := regexp.QuoteMeta(target.String())
 	for _, c := range []struct{ request, want string }{
 		{"POST /a?b=c HTTP/1.1\r\nHost: example.com\r\nUser-Agent: a \"b\"\r\nContent-Length: 3\r\n\r\nabc",
 			`http ` + when + ` app/web/0123456789abcdef 127\.0\.0\.1:\d+ ` + at + ` ` + took + ` 200 200 84 \d+ "POST http://example\.com:{port}/a\?b=c HTTP/1\.1" ` +
 				`"a \\x22b\\x22" - - tg ` + id + ` "-" "-" 0 ` + when + ` "forward" "-" "-" "` + at + `" "200" "-" "-" TID_[0-9a-f]{32} "-" "-" "-"`},
-		{get1("/away"), `http .* 127\.0\.0\.1:\d+ - -1 -1 -1 301 - \d+ \d+ "GET http://example\.com:{port}/away HTTP/1\.1" "-" - - - "-" "-" "-" 7 ` + when +
+		{get1("/away"), `http .* 127\.0\.0\.1:\d+ - -1 -1 -1 301 - \d+ \d+ "GET http://example\.com:{port}/away HTTP/1\.1" "-" - - - ` + id + ` "-" "-" 7 ` + when +
 			` "redirect" "http://h:{port}/away" "-" "-" "-" "-" "-" TID_[0-9a-f]{32} "-" "-" "-"`},
 		{get1("/fixed"), `http .* - -1 -1 -1 200 - .* 9 ` + when + ` "fixed-response" "-" "-" "-" "-" "-" "-" TID_.*`},
-		{get1("/old"), `http .* "GET http://example\.com:{port}/old HTTP/1\.1" .* 11 ` + when + ` "forward" .* "example\.com" "/new" "TransformSuccess"`},
+		{get1("/old"), `http .* "GET http://example\.com:{port}/old HTTP/1\.1" .* 11 ` + when + ` "forward" .* "-" "/new" "TransformSuccess"`},
+		{get1("/host"), `http .* 12 .* "example\.org" "-" "TransformSuccess"`},
+		{get1("/badhost"), `http .* - -1 -1 -1 500 - .* - ` + id + ` "-" "-" 13 .* "-" "-" "TransformInvalidHost"`},
+		{get1("/badpath"), `http .* - -1 -1 -1 500 - .* 14 .* "-" "-" "TransformInvalidPath"`},
+		{get1("/nobody", "User-Agent: "+strings.Repeat("a", 9<<10)), `http .* - -1 -1 -1 503 - \d+ \d+ "GET [^"]*" "` + strings.Repeat("a", 8<<10) + `" - - empty ` + id + ` "-" "-" 15 ` + when +
+			` "forward" "-" "-" "-" "-" .* "-" "/none" "TransformSuccess"`},
 		{get1("/a", "X: \x01"), `http .* 200 200 .* "Acceptable" "NonCompliantHeader" TID_.*`},
 		{"nonsense\r\n\r\n", `http .* - -1 -1 -1 400 - 12 \d+ "- http://lb-1\.elb\.localhost:{port}- -" "-" - - - "-" "-" "-" - ` + when + ` "-" "-" .*`},
 	} {

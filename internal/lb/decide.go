@@ -62,13 +62,16 @@ func (p *proxy) decide(x *exchange) (*ownAnswer, error) {
 		if status := x.refusal(); status != 0 {
 			return errorPage(status), nil
 		}
-		q := newQuestion(&x.request, x.url, x.conn.peer)
+		q := newQuestion(&x.request, x.original, x.conn.peer)
 		x.rule = match(x.listener.rules, &q)
+		if x.trace == "" { // also what no target gets has one, in the log
+			x.trace = traceID(first(x.request.fields, "X-Amzn-Trace-Id"), x.started)
+		}
 		switch x.rule.act.Type {
 		case lbconfig.FixedResponse:
 			return fixedAnswer(x.rule.act.Fixed), nil
 		case lbconfig.RedirectTo:
-			o, location := redirectAnswer(x.request.host, x.url, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
+			o, location := redirectAnswer(x.request.host, x.original, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
 			x.location = location
 			return o, nil
 		}
@@ -76,7 +79,6 @@ func (p *proxy) decide(x *exchange) (*ownAnswer, error) {
 			return errorPage(http.StatusInternalServerError), nil
 		}
 		if p.claim(x) {
-			x.trace = traceID(first(x.request.fields, "X-Amzn-Trace-Id"), x.started)
 			return nil, nil
 		}
 		if x.mismatch {
@@ -102,7 +104,7 @@ func (p *proxy) claim(x *exchange) bool {
 	if g == nil {
 		g = x.rule.act.forward.pick()
 	}
-	if g == nil {
+	if x.group = g; g == nil {
 		return false
 	}
 	if x.mismatch = !compatible(&x.request, g.eligible.Load().version); x.mismatch {

@@ -20,6 +20,7 @@ type exchange struct {
 	entry    *entry
 	listener *listener
 	rule     *rule
+	group    *group                 // that the rule chose
 	member   atomic.Pointer[member] // claimed; the conns' sweeper reads it
 	up       *upstream
 	mismatch bool // the group's targets don't speak the client's version of HTTP
@@ -38,8 +39,10 @@ type exchange struct {
 	started, sentAt, answeredAt time.Time
 	startedAt, endedAt          time.Duration // by clock
 	sentBefore                  int64         // conn.sent when it began
+	sent                        atomic.Int64  // bytes of its own to the client; with HTTP/2, see headSize
 	location                    string        // of a redirect
 	original                    string        // path and query before the rule's rewrites
+	transform                   string        // how those went; "" without any
 	trace                       string        // X-Amzn-Trace-Id for the target
 	status                      int           // to the client; 0 while nothing was answered
 	answered                    int           // by the target
@@ -57,21 +60,32 @@ func (x *exchange) path() string {
 	return unescape(path)
 }
 
+// How a rule's rewrites went. Source: ALB user guide, access log entries, request_transform_status.
+const (
+	transformDone    = "TransformSuccess"
+	transformBadHost = "TransformInvalidHost"
+	transformBadPath = "TransformInvalidPath"
+)
+
 // rewrite sets what the target is asked. It is false when the rule's rewrites make nothing of it that can be sent.
 func (x *exchange) rewrite() bool {
-	x.host = x.request.host
+	x.host, x.url, x.transform = x.request.host, x.original, ""
 	if x.rule.host.re == nil && x.rule.url.re == nil {
 		return true
 	}
+	x.transform = transformDone
 	bare := hostOnly(x.host)
 	host, ok := x.rule.host.of(bare, validHost)
 	if !ok {
+		x.transform = transformBadHost
 		return false
 	}
 	if host != bare {
 		x.host = host + x.host[len(bare):]
 	}
-	x.url, ok = x.rule.url.of(x.url, validURL)
+	if x.url, ok = x.rule.url.of(x.url, validURL); !ok {
+		x.transform = transformBadPath
+	}
 	return ok
 }
 
@@ -135,6 +149,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
 	if n > 0 && b.x.control != nil {
 		b.x.touch()
+		b.x.arrival.received.Add(int64(n))
 	}
 	switch {
 	case err == io.EOF:
@@ -167,6 +182,9 @@ func (a *answer) WriteHeader(status int) {
 	} else {
 		dropHopByHop(a.Header()) // ReverseProxy does so for final answers only
 	}
+	if a.x.control != nil {
+		a.x.sent.Add(headSize(a.Header()))
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
@@ -182,6 +200,7 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (a *answer) Write(p []byte) (int, error) {
 	if a.x.control != nil {
 		a.x.touch()
+		a.x.sent.Add(int64(len(p)))
 	}
 	return a.ResponseWriter.Write(p)
 }

@@ -17,6 +17,8 @@ func TestFastEngine(t *testing.T) {
 		{"Behaviour", TestBehaviour},
 		{"AccessLog_Lines", TestAccessLog_Lines},
 		{"AccessLog_OnlyWhereItIsOn", TestAccessLog_OnlyWhereItIsOn},
+		{"AccessLog_OverTLS", TestAccessLog_OverTLS},
+		{"AccessLog_Tunnel", TestAccessLog_Tunnel},
 		{"ConnectionLog_Lines", TestConnectionLog_Lines},
 		{"Meters", TestMeters},
 		{"Changes_LoseNothing", TestChanges_LoseNothing},

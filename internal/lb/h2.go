@@ -150,5 +150,17 @@ func (s *streams) sweep(idle time.Duration) {
 	}
 }
 
+// headSize is how many bytes the fields of a head have that HTTP/2 has sent: before they were compressed, for nobody
+// tells how many it took.
+func headSize(h http.Header) int64 {
+	n := 0
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return int64(n)
+}
+
 // touch notes that a byte went either way.
 func (x *exchange) touch() { x.last.Store(int64(clock())) }

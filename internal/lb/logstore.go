@@ -45,7 +45,7 @@ func (l *accessLog) exchange(x *exchange, before int64) {
 	buf := l.scratch.Get().(*[]byte)
 	end := time.Now()
 	b := lbconfig.AppendLogHead((*buf)[:0], x.listener.balancer.ARN, end, false)
-	b = append(x.appendLog(b, x.conn.sent.Load()-before, end), '\n')
+	b = append(x.appendLog(b, x.sentSince(before), end), '\n')
 	l.add(b)
 	*buf = b
 	l.scratch.Put(buf)

@@ -61,6 +61,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.arrival = x.conn.arrived()
 	if x.conn.multiplexed() {
 		x.control = http.NewResponseController(w)
+		x.arrival.received.Store(headSize(r.Header) + int64(len(r.Method)+len(r.RequestURI)+len(r.Host)))
 		x.touch()
 	}
 	if x.arrival.refuse != 0 { // what net/http has is a stand-in

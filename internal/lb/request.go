@@ -63,9 +63,11 @@ func newRequest(r *http.Request) request {
 	return a
 }
 
-// isGRPC says whether a request is a call of gRPC. Source: gRPC over HTTP2, requests.
+// isGRPC says whether a request is a call of gRPC. That of gRPC-Web, application/grpc-web, is another protocol, for
+// browsers, of ordinary requests. Source: gRPC over HTTP2, requests, Content-Type.
 func (a *request) isGRPC() bool {
-	return a.major == 2 && strings.HasPrefix(first(a.fields, "Content-Type"), "application/grpc")
+	rest, ok := strings.CutPrefix(first(a.fields, "Content-Type"), "application/grpc")
+	return ok && a.major == 2 && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // cookie goes through the values of the cookie of a name until found is true.

@@ -69,10 +69,9 @@ func (s *screen) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		if s.tunnel.Load() && len(p) > 1 { // net/http looks for the end of the connection byte by byte
-			if len(s.in) > 0 {
-				return s.take(p), nil
-			}
-			return s.src.Read(p)
+			n, err := s.fetch(p)
+			s.now.received.Add(int64(n))
+			return n, err
 		}
 		switch s.state {
 		case ended:

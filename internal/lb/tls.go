@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 // handshakeTime is how long a client may take for the handshake of TLS.
 const handshakeTime = 10 * time.Second
 
+// sessionReused stands for the certificate in logs. Source: ALB user guide, access log entries, chosen_cert_arn.
+const sessionReused = "session-reused"
+
 // errNoListener ends the handshake at a port whose listener has gone, or speaks TLS no more.
 var errNoListener = errors.New("no listener speaks TLS here")
 
@@ -26,8 +30,8 @@ var errNoListener = errors.New("no listener speaks TLS here")
 type session struct {
 	version     uint16
 	cipher      uint16
-	host        string // that the client named, "" without
-	certificate string // ARN; "" when an earlier session was resumed
+	host        string // that the client named, "" without, or when the certificate is for another
+	certificate string // ARN, or sessionReused
 	http2       bool
 }
 
@@ -101,7 +105,10 @@ func (t *terminator) take(c net.Conn, key portKey, peer netip.AddrPort) {
 	}
 	t.conns.remove(cc)
 	st := s.ConnectionState()
-	secured := t.conns.addSecured(s, key, peer, &session{st.Version, st.CipherSuite, st.ServerName, h.certificate, st.NegotiatedProtocol == "h2"})
+	if st.DidResume { // whose certificate was chosen then
+		h.host, h.certificate = st.ServerName, sessionReused
+	}
+	secured := t.conns.addSecured(s, key, peer, &session{st.Version, st.CipherSuite, h.host, h.certificate, st.NegotiatedProtocol == "h2"})
 	t.log.connected(secured, t.entry(key), clock()-begun)
 	to := t.http1
 	if secured.session.http2 {
@@ -137,6 +144,9 @@ func tlsConfig(conf *lbconfig.TLS, ids map[string]*identity) *tls.Config {
 			d := chooseIdentity(own, h, time.Now())
 			if hs, ok := h.Conn.(*handshaking); ok {
 				hs.certificate = d.conf.ARN
+				if d.fits(strings.ToLower(h.ServerName)) > 0 {
+					hs.host = h.ServerName
+				}
 			}
 			return &d.cert, nil
 		},
@@ -187,6 +197,7 @@ func cipherSuites(names []string) []uint16 {
 type handshaking struct {
 	net.Conn
 	key         portKey
+	host        string // that the client named, when the certificate is for it
 	certificate string
 }
 
