@@ -103,6 +103,10 @@ func (h *head) judge() {
 			if hosts++; f.drop || !isHost(f.value) {
 				h.refuse = http.StatusBadRequest
 			}
+		case n == len("Expect") && strings.EqualFold(f.name, "Expect"):
+			if !strings.EqualFold(f.value, "100-continue") { // net/http would answer 417, unseen; nobody else knows it either
+				h.drop(f)
+			}
 		case n == len("Upgrade") && strings.EqualFold(f.name, "Upgrade"):
 			upgrade = f.value
 		case n == len("Connection") && strings.EqualFold(f.name, "Connection"):

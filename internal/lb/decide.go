@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -55,6 +56,7 @@ func (p *proxy) decide(x *exchange) (*ownAnswer, error) {
 			return &ownAnswer{status: http.StatusNotFound, contentType: "text/plain; charset=utf-8", body: "No load balancer answers to this host name.\n"}, nil
 		}
 		if x.entry.judge && !x.listener.admits(x.conn.peer) {
+			x.listener = nil // who does not get there is neither counted nor logged
 			return nil, errNotAdmitted
 		}
 		b := x.listener.balancer
@@ -71,7 +73,7 @@ func (p *proxy) decide(x *exchange) (*ownAnswer, error) {
 		case lbconfig.FixedResponse:
 			return fixedAnswer(x.rule.act.Fixed), nil
 		case lbconfig.RedirectTo:
-			o, location := redirectAnswer(x.request.host, x.original, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
+			o, location := redirectAnswer(cmp.Or(x.request.host, b.DNSName), x.original, x.conn.scheme(), x.entry.port, x.rule.act.Redirect)
 			x.location = location
 			return o, nil
 		}

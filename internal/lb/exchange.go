@@ -179,6 +179,8 @@ func (a *answer) WriteHeader(status int) {
 		if a.x.close && status != http.StatusSwitchingProtocols {
 			h.Set("Connection", "close")
 		}
+	} else if a.x.request.proto == "HTTP/1.0" { // has none of these. Source: RFC 9110, 15.2
+		return
 	} else {
 		dropHopByHop(a.Header()) // ReverseProxy does so for final answers only
 	}

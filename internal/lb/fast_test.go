@@ -54,6 +54,7 @@ func TestFastEngine(t *testing.T) {
 		{"Stream_LargeBodies", TestStream_LargeBodies},
 		{"Stream_Upgrade", TestStream_Upgrade},
 		{"Stream_ExpectContinue", TestStream_ExpectContinue},
+		{"Stream_InterimAnswers", TestStream_InterimAnswers},
 		{"Stream_Framing", TestStream_Framing},
 		{"Failure_OfTargets", TestFailure_OfTargets},
 		{"Failure_IdleTimeouts", TestFailure_IdleTimeouts},

@@ -265,11 +265,14 @@ func (a *targetAnswer) parseByLibrary(raw []byte) error {
 	}
 	a.list = a.list[:0]
 	for name, values := range resp.Header {
+		if !isToken(name) {
+			return errAnswer
+		}
 		for _, v := range values {
 			if hasControl(v) {
 				return errAnswer
 			}
-			if isToken(name) && !slices.ContainsFunc(strings.Split(named, ","), func(n string) bool { return strings.EqualFold(strings.TrimSpace(n), name) }) {
+			if !slices.ContainsFunc(strings.Split(named, ","), func(n string) bool { return strings.EqualFold(strings.TrimSpace(n), name) }) {
 				a.list = append(a.list, field{name: name, value: v})
 			}
 		}

@@ -151,6 +151,11 @@ func (p *proxy) answered(resp *http.Response) error {
 	if resp.StatusCode < 100 {
 		return errAnswer
 	}
+	for name := range resp.Header {
+		if !isToken(name) {
+			return errAnswer
+		}
+	}
 	x := exchangeOf(resp.Request.Context())
 	x.answeredBy(resp.StatusCode)
 	x.record(0)
@@ -163,6 +168,7 @@ func (p *proxy) answered(resp *http.Response) error {
 
 func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
+	x.answered = 0 // with an upgrade to what nobody asked for
 	status := x.failure(context.Cause(r.Context()), err)
 	if status == 0 {
 		panic(http.ErrAbortHandler)

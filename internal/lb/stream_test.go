@@ -186,6 +186,25 @@ func TestStream_ExpectContinue(t *testing.T) {
 }
 
 // Two requests in one packet are two requests; a body is not taken for one.
+// What comes before an answer is not for clients of HTTP/1.0. Source: RFC 9110, 15.2.
+func TestStream_InterimAnswers(t *testing.T) {
+	r, port := newRig(t), freePort(t)
+	target := backend(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/health" {
+			w.Header().Set("Link", "</a>")
+			w.WriteHeader(http.StatusEarlyHints)
+		}
+		io.WriteString(w, "hello")
+	}))
+	r.put(site(port, target))
+	r.wait("tg", target, lbconfig.Healthy)
+	for version, want := range map[string]int{"1.1": 103, "1.0": 200} {
+		if resp, _ := raw(t, local(port), "GET / HTTP/"+version+"\r\nHost: x\r\n\r\n"); resp.StatusCode != want || resp.Header.Get("Link") != "</a>" {
+			t.Errorf("HTTP/%s: the first is %d %v, want %d", version, resp.StatusCode, resp.Header, want)
+		}
+	}
+}
+
 func TestStream_Framing(t *testing.T) {
 	r, port := newRig(t), freePort(t)
 	var paths atomic.Pointer[[]string]
