@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -83,6 +84,28 @@ func TestAccessLog_Lines(t *testing.T) {
 			t.Errorf("after %q the log says\n%s\nwant\n%s", c.request, got, want)
 		}
 	}
+
+	// Of a head that stays away nothing is known.
+	late, err := net.Dial("tcp", local(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	b.IdleTimeout = 100 * time.Millisecond
+	r.put(s)
+	io.WriteString(late, "GET / HTTP/1.1\r\nHost:")
+	if resp, _ := readAnswer(t, bufio.NewReader(late)); resp.StatusCode != 408 {
+		t.Errorf("%d, want 408", resp.StatusCode)
+	}
+	want := fmt.Sprintf(`- -1 -1 -1 408 - 0 %d "- http://lb-1.elb.localhost:%d- -" "-" - - - "-" "-" "-" - `, len(rawReply(408)), port)
+	if got := readLog(t, r.client, &from); !strings.Contains(got, want) {
+		t.Errorf("a head that stays away: %s, want %s", got, want)
+	}
+	if n := metered(t, r.client, logARN, "")["HTTPCode_ELB_4XX_Count"]; n != 2 { // and nonsense
+		t.Errorf("HTTPCode_ELB_4XX_Count = %d, want 2", n)
+	}
+	b.IdleTimeout = 0
+	r.put(s)
 
 	// A client that leaves while the target works is logged as 460.
 	h := newHolder(t)

@@ -261,6 +261,8 @@ func complaint(p []byte) int {
 // conns are all open client connections.
 type conns struct {
 	max int // of them; 0: no limit
+	// late is told of a client whose head did not come in time, and of how many bytes it got for it.
+	late func(c *clientConn, sent int64)
 	mu  sync.Mutex
 	all map[*clientConn]struct{}
 }
@@ -275,7 +277,9 @@ func (cs *conns) full(others int) bool {
 	return len(cs.all)+others >= cs.max
 }
 
-func newConns() *conns { return &conns{all: map[*clientConn]struct{}{}} }
+func newConns() *conns {
+	return &conns{all: map[*clientConn]struct{}{}, late: func(*clientConn, int64) {}}
+}
 
 func (cs *conns) add(c net.Conn, key portKey, peer netip.AddrPort) *clientConn {
 	return cs.addSecured(c, key, peer, nil)
@@ -334,8 +338,11 @@ func (cs *conns) sweep(idle func(portKey) time.Duration) {
 		case x != nil:
 			c.abortIf(x, errIdle, isIdle)
 		case c.partial.Load():
+			reply := rawReply(http.StatusRequestTimeout)
 			c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-			c.Conn.Write([]byte(rawReply(http.StatusRequestTimeout)))
+			c.Conn.Write([]byte(reply))
+			c.sent.Add(int64(len(reply)))
+			cs.late(c, int64(len(reply)))
 			go c.Close()
 		default:
 			go c.Close() // which waits for a request of the fast engine's that has come just now

@@ -98,6 +98,23 @@ func (x *exchange) answeredBy(status int) {
 	x.answered, x.status = status, status
 }
 
+// late counts and logs the request, of which not even the head came in time, that the client was answered 408 for. At a
+// front that several balancers share it is nobody's.
+func (p *proxy) late(c *clientConn, sent int64) {
+	e := p.entryAt(c.key)
+	if e == nil || e.listener == nil {
+		return
+	}
+	took := clock() - time.Duration(c.began.Load())
+	x := &exchange{conn: c, arrival: &arrival{}, request: request{major: 1, fields: httpFields(nil)}, entry: e, listener: e.listener,
+		status: http.StatusRequestTimeout, started: time.Now().Add(-took)}
+	x.listener.requests.count(x.status, took)
+	x.measure()
+	if x.listener.balancer.AccessLogs {
+		p.access.exchange(x, c.sent.Load()-sent)
+	}
+}
+
 // Private
 
 // claim chooses a group and a target and counts the request in there.

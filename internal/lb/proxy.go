@@ -38,6 +38,7 @@ type proxy struct {
 func newProxy(l *slog.Logger) *proxy {
 	p := &proxy{conns: newConns(), jar: randomJar(), access: newAccessLog(), log: l}
 	p.table.Store(&table{})
+	p.conns.late = p.late
 	p.tls = newTerminator(p.conns, p.access, p.entryAt)
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:        p.rewrite,
