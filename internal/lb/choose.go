@@ -19,6 +19,7 @@ type roster struct {
 	algorithm string
 	slow      time.Duration
 	version   string // of HTTP, that members speak
+	open      bool   // too few are healthy: unhealthy ones are among them
 }
 
 // nobody is the roster of a zone without targets.
@@ -81,7 +82,7 @@ func (g *group) startSlowlyLocked(m *member, now time.Duration) bool {
 // fails open); unexamined ones always. New ones wait for their first success. count and percent are the fewest healthy
 // ones; 0 is one, and no percentage.
 // Source: ALB user guide, target group health checks, and target group health.
-func routable(members []*member, count, percent int) []*member {
+func routable(members []*member, count, percent int) (out []*member, open bool) {
 	var good, all []*member
 	total := 0
 	for _, m := range members {
@@ -97,9 +98,9 @@ func routable(members []*member, count, percent int) []*member {
 		}
 	}
 	if len(good) < max(count, 1) || 100*len(good) < percent*total {
-		return all
+		return all, len(all) > 0
 	}
-	return good
+	return good, false
 }
 
 // rosterLocked is that of the group, of all members in its order.
@@ -125,8 +126,8 @@ func (g *group) zoneLocked(zone string, members []*member) *roster {
 	if g.turns[zone] == nil {
 		g.turns[zone] = &atomic.Uint64{}
 	}
-	return &roster{members: routable(members, c.MinHealthy, c.MinHealthyPercent), turn: g.turns[zone], sticky: c.Stickiness, algorithm: c.Algorithm,
-		slow: c.SlowStart, version: c.Version}
+	out, open := routable(members, c.MinHealthy, c.MinHealthyPercent)
+	return &roster{members: out, open: open, turn: g.turns[zone], sticky: c.Stickiness, algorithm: c.Algorithm, slow: c.SlowStart, version: c.Version}
 }
 
 func (r *roster) inTurn() *member {

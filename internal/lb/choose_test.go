@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -149,11 +150,15 @@ func TestRoutable(t *testing.T) {
 			list = append(list, m)
 		}
 		got := ""
-		for _, m := range routable(list, c.count, c.percent) {
+		routed, open := routable(list, c.count, c.percent)
+		for _, m := range routed {
 			got += map[string]string{lbconfig.Healthy: "h", lbconfig.Unhealthy: "u", lbconfig.Unavailable: "n"}[m.health.state]
 		}
 		if got != c.want {
 			t.Errorf("routable(%s, %d, %d %%) = %s, want %s", c.states, c.count, c.percent, got, c.want)
+		}
+		if strings.Contains(got, "u") && !open {
+			t.Errorf("routable(%s, %d, %d %%) has unhealthy ones and did not fail open", c.states, c.count, c.percent)
 		}
 	}
 }

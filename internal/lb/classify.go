@@ -59,6 +59,7 @@ const (
 
 // inspect judges one field by itself. A field that can't be sent on as it is, is dropped.
 func (h *head) inspect(f *field) {
+	h.invalidName = h.invalidName || !validName(f.name)
 	if isToken(f.name) && !hasControl(f.value) && isASCII(f.value) {
 		return
 	}

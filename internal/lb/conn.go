@@ -263,8 +263,8 @@ type conns struct {
 	max int // of them; 0: no limit
 	// late is told of a client whose head did not come in time, and of how many bytes it got for it.
 	late func(c *clientConn, sent int64)
-	mu  sync.Mutex
-	all map[*clientConn]struct{}
+	mu   sync.Mutex
+	all  map[*clientConn]struct{}
 }
 
 // full says whether there is no room for another one beside so many that are not yet among them.

@@ -131,11 +131,13 @@ func (p *proxy) claim(x *exchange) bool {
 	}
 	m := p.claimStuck(x, g)
 	if m == nil {
+		x.unstuck = g.eligible.Load().sticky.Type != ""
 		m = g.claim(x.entry.zone)
 	}
 	if m == nil {
 		return false
 	}
+	x.failedOpen = g.eligible.Load().at(x.entry.zone).open
 	if x.up = m.upstream(x.listener.balancer.ARN); x.up == nil { // the balancer has just lost the group
 		m.release()
 		return false

@@ -26,6 +26,9 @@ type exchange struct {
 	mismatch bool // the group's targets don't speak the client's version of HTTP
 	grpc     bool
 	session  bool // the client brought a cookie that binds it to a target
+	unstuck  bool // the group is sticky, and no cookie led to its target
+	// failedOpen: too few targets were healthy, so that the others got requests, too.
+	failedOpen bool
 	// What the target is asked: the Host value, and path and query.
 	host, url string
 	cancel    func(cause error)

@@ -21,6 +21,7 @@ func TestFastEngine(t *testing.T) {
 		{"AccessLog_Tunnel", TestAccessLog_Tunnel},
 		{"ConnectionLog_Lines", TestConnectionLog_Lines},
 		{"Meters", TestMeters},
+		{"Meters_Kinds", TestMeters_Kinds},
 		{"Changes_LoseNothing", TestChanges_LoseNothing},
 		{"Anomaly_IsMitigated", TestAnomaly_IsMitigated},
 		{"Algorithm_LeastOutstandingAvoidsTheBusy", TestAlgorithm_LeastOutstandingAvoidsTheBusy},

@@ -57,6 +57,7 @@ func (e *fastExchange) serve(end int) sequel {
 	x.conn, x.arrival, x.cancel = fc.c, &e.arrived, e.abortFn
 	x.request = request{major: 1, proto: h.version, method: h.method, host: first(h, "Host"), target: h.target, fields: h}
 	e.arrived.received.Store(int64(end))
+	e.arrived.invalidName = h.invalidName
 	p.begin(x)
 	own, err := p.decide(x)
 	here := int(min(h.framing.length, int64(fc.w-fc.r-end))) // of the body

@@ -23,6 +23,8 @@ type head struct {
 	framing framing
 	upgrade bool // to another protocol
 	plain   bool // net/http understands it as it stands
+	// invalidName: some field has one, by validName.
+	invalidName bool
 }
 
 // field is one header field. drop: it can't be sent on.

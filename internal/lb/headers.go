@@ -105,12 +105,20 @@ func dropInvalid(h http.Header) {
 
 func validName(name string) bool {
 	for i := 0; i < len(name); i++ {
-		if c := name[i]; c != '-' && !isDigit(c) && (lower(c) < 'a' || lower(c) > 'z') {
+		if !nameBytes[name[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+var nameBytes = func() (all [256]bool) {
+	for i := range all {
+		c := lower(byte(i))
+		all[i] = c == '-' || isDigit(c) || 'a' <= c && c <= 'z'
+	}
+	return all
+}()
 
 // ownNames are written by net/http's transport, or looked up by it.
 var ownNames = map[string]bool{"Host": true, "User-Agent": true, "Content-Length": true, "Transfer-Encoding": true,

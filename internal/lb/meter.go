@@ -40,7 +40,12 @@ const (
 	countELB504
 	countRules
 	countRedirects
+	countRedirectsTooLong
 	countFixed
+	countDroppedHeaders
+	countForwardedHeaders
+	countNonSticky
+	countUnhealthyRouting
 	countGRPC
 	countNonCompliant
 	countBytes
@@ -56,7 +61,9 @@ const (
 var counted = [meterCounts]string{
 	"RequestCount", "HTTPCode_Target_2XX_Count", "HTTPCode_Target_3XX_Count", "HTTPCode_Target_4XX_Count", "HTTPCode_Target_5XX_Count",
 	"HTTPCode_ELB_3XX_Count", "HTTPCode_ELB_4XX_Count", "HTTPCode_ELB_5XX_Count", "HTTPCode_ELB_500_Count", "HTTPCode_ELB_502_Count",
-	"HTTPCode_ELB_503_Count", "HTTPCode_ELB_504_Count", "RuleEvaluations", "HTTP_Redirect_Count", "HTTP_Fixed_Response_Count", "GrpcRequestCount",
+	"HTTPCode_ELB_503_Count", "HTTPCode_ELB_504_Count", "RuleEvaluations", "HTTP_Redirect_Count", "HTTP_Redirect_Url_Limit_Exceeded_Count",
+	"HTTP_Fixed_Response_Count", "DroppedInvalidHeaderRequestCount", "ForwardedInvalidHeaderRequestCount", "NonStickyRequestCount",
+	"UnhealthyRoutingRequestCount", "GrpcRequestCount",
 	"DesyncMitigationMode_NonCompliant_Request_Count", "ProcessedBytes", "NewConnectionCount", "RejectedConnectionCount",
 	"ClientTLSNegotiationErrorCount", "TargetConnectionErrorCount", "TargetTLSNegotiationErrorCount",
 }
@@ -84,7 +91,11 @@ func (x *exchange) measure() {
 		case lbconfig.FixedResponse:
 			all.add(countFixed, 1)
 		case lbconfig.RedirectTo:
-			all.add(countRedirects, 1)
+			if x.status == http.StatusInsufficientStorage {
+				all.add(countRedirectsTooLong, 1)
+			} else {
+				all.add(countRedirects, 1)
+			}
 		}
 	}
 	var group *meter
@@ -92,6 +103,19 @@ func (x *exchange) measure() {
 		group = x.up.meter
 		all.add(countRequests, 1)
 		group.add(countRequests, 1)
+		switch {
+		case !x.arrival.invalidName:
+		case x.listener.balancer.Routing.DropInvalidHeaders:
+			all.add(countDroppedHeaders, 1)
+		default:
+			all.add(countForwardedHeaders, 1)
+		}
+		if x.unstuck {
+			all.add(countNonSticky, 1)
+		}
+		if x.failedOpen {
+			group.add(countUnhealthyRouting, 1)
+		}
 	}
 	if x.answered != 0 {
 		took := x.answeredAt.Sub(x.sentAt)

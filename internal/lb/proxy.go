@@ -62,6 +62,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.arrival = x.conn.arrived()
 	if x.conn.multiplexed() {
 		x.control = http.NewResponseController(w)
+		for name := range r.Header {
+			x.arrival.invalidName = x.arrival.invalidName || !validName(name)
+		}
 		x.arrival.received.Store(headSize(r.Header) + int64(len(r.Method)+len(r.RequestURI)+len(r.Host)))
 		x.touch()
 	}

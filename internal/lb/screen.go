@@ -18,6 +18,7 @@ type arrival struct {
 	method, target, host string
 	names                []string     // of fields, where they are not written as net/http writes them
 	upgrade              bool         // to another protocol
+	invalidName          bool         // some field has one, by validName
 	received             atomic.Int64 // bytes of head and body so far
 	broken               atomic.Bool  // the body ended in what is no chunk; net/http takes it for the client's leaving
 }
@@ -302,7 +303,7 @@ func (s *screen) chunk(p []byte) (int, error) {
 
 // arrival is what is worth remembering of a head of so many bytes.
 func (h *head) arrival(size int) *arrival {
-	a := &arrival{verdict: h.verdict, upgrade: h.upgrade}
+	a := &arrival{verdict: h.verdict, upgrade: h.upgrade, invalidName: h.invalidName}
 	a.received.Store(int64(size))
 	if h.refuse == 0 && !h.plain && escapeTarget(h.target, true) != h.target {
 		a.target = h.target
