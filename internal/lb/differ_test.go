@@ -171,6 +171,7 @@ func FuzzEngines_SameAnswers(f *testing.F) {
 		}
 	}
 	f.Add([]byte("HTTP/1.1 103 Early\r\nTe: a\r\nConnection: x-a\r\nX-A: b\r\nTrailer: c\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 103 Early\r\n0 : a\r\nLink: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
 	f.Add([]byte("HTTP/0.0 100 0\n\r\n"))
 	f.Add([]byte("HTTP/1.1 200 \nTrAnsfer-EnCoding:Chunked\n\n"))
 	f.Add([]byte("HTTP/1.1 103 Early\r\nA: b\r\nConnection: close\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))

@@ -266,6 +266,9 @@ func (a *targetAnswer) parseByLibrary(raw []byte) error {
 	a.list = a.list[:0]
 	for name, values := range resp.Header {
 		if !isToken(name) {
+			if resp.StatusCode < 200 { // which loses it
+				continue
+			}
 			return errAnswer
 		}
 		for _, v := range values {
