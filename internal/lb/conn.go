@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -68,7 +69,21 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	if c.screen == nil {
 		return rawConn{c}.Read(p)
 	}
+	if c.screen.over.Load() { // net/http has written all of the answer before it reads again
+		c.linger()
+	}
 	return c.screen.Read(p)
+}
+
+// lingerTime is how long a client whose request was not read to its end may take to notice that it is answered. A
+// connection closed with bytes unread is reset, and the answer may be lost.
+const lingerTime = 500 * time.Millisecond
+
+// linger lets the client read an answer that it did not wait for.
+func (c *clientConn) linger() {
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(lingerTime))
+	io.Copy(io.Discard, io.LimitReader(c.Conn, 1<<20))
 }
 
 // arrived is what is known of the request whose handler begins.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -111,15 +112,20 @@ func (x *exchange) finish() {
 	}
 }
 
+// incomplete: the client's body has not been read to its end.
+func (x *exchange) incomplete() bool {
+	b := x.body.Load()
+	return b != nil && !b.done.Load()
+}
+
 // failure is the status for a target that did not answer properly, 0 when the client is gone and nobody would read
 // it. cause is why the balancer ended it, if it did. Source: ALB user guide, troubleshooting.
 func (x *exchange) failure(cause, err error) int {
 	body := x.body.Load()
-	incomplete := body != nil && !body.done.Load()
 	switch {
 	case x.arrival.broken.Load():
 		return http.StatusBadRequest
-	case errors.Is(cause, errIdle) && incomplete:
+	case errors.Is(cause, errIdle) && x.incomplete():
 		return http.StatusRequestTimeout
 	case errors.Is(cause, errIdle):
 		return http.StatusGatewayTimeout
@@ -141,6 +147,8 @@ type requestBody struct {
 	x      *exchange
 	begun  atomic.Bool // reading began
 	done   atomic.Bool // read to the end
+	mu     sync.Mutex  // held while it is read
+	over   bool        // nobody reads it any more; belongs to mu
 	broken atomic.Bool // the client sent something that is no body, or ended early
 }
 
@@ -149,6 +157,11 @@ func (b *requestBody) Close() error { return nil }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.begun.Store(true)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := b.Reader.Read(p)
 	if n > 0 && b.x.control != nil {
 		b.x.touch()
@@ -161,6 +174,16 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.broken.Store(true)
 	}
 	return n, err
+}
+
+// stop ends the reading for the target, also where it waits for the client. The connection's reader is then net/http's alone.
+func (b *requestBody) stop() {
+	c := b.x.conn
+	c.SetReadDeadline(past)
+	b.mu.Lock()
+	b.over = true
+	b.mu.Unlock()
+	c.SetReadDeadline(time.Time{})
 }
 
 // answer is the ResponseWriter of an exchange: it notes the status and keeps net/http from guessing a Content-Type.

@@ -55,6 +55,7 @@ func TestFastEngine(t *testing.T) {
 		{"Stream_LargeBodies", TestStream_LargeBodies},
 		{"Stream_Upgrade", TestStream_Upgrade},
 		{"Stream_ExpectContinue", TestStream_ExpectContinue},
+		{"EarlyAnswer_BodyIsNoRequest", TestEarlyAnswer_BodyIsNoRequest},
 		{"Stream_InterimAnswers", TestStream_InterimAnswers},
 		{"Stream_Framing", TestStream_Framing},
 		{"Failure_OfTargets", TestFailure_OfTargets},

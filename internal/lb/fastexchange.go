@@ -3,8 +3,6 @@ package lb
 import (
 	"context"
 	"errors"
-	"io"
-
 	"net/http"
 	"strings"
 	"sync"
@@ -13,10 +11,6 @@ import (
 )
 
 var errAnswer = errors.New("the target's answer is malformed")
-
-// lingerTime is how long a client whose request was not read to its end may take to notice that it is answered. A
-// connection closed with bytes unread is reset, and the answer may be lost.
-const lingerTime = 500 * time.Millisecond
 
 // fastExchange is one request and its answer in the hands of the fast engine.
 type fastExchange struct {
@@ -83,7 +77,7 @@ func (e *fastExchange) serve(end int) sequel {
 	switch {
 	case left > 0 && !e.body.done.Load():
 		if whole {
-			fc.linger()
+			fc.c.linger()
 		}
 		return hangUp
 	case !whole || x.close:
@@ -286,18 +280,10 @@ func (e *fastExchange) fail(err error) bool {
 		return false
 	}
 	e.engineLog(status, err)
-	incomplete := e.exchange.body.Load() != nil && !e.body.done.Load()
-	e.close = e.close || status == http.StatusBadRequest || cause != nil || incomplete
+	e.close = e.close || status == http.StatusBadRequest || cause != nil || e.incomplete()
 	return e.reply(errorPage(status))
 }
 
 func (e *fastExchange) engineLog(status int, err error) {
 	e.fc.engine.proxy.log.Debug("request failed", "target", e.up.host, "status", status, "err", err)
-}
-
-// linger lets the client read an answer that it did not wait for.
-func (fc *fastConn) linger() {
-	fc.c.CloseWrite()
-	fc.c.SetReadDeadline(time.Now().Add(lingerTime))
-	io.Copy(io.Discard, io.LimitReader(fc.c.Conn, 1<<20))
 }

@@ -115,6 +115,10 @@ func (p *proxy) send(w *answer, r *http.Request, x *exchange) {
 		}
 	}()
 	p.forward.ServeHTTP(w, r)
+	if x.incomplete() && x.conn.screen != nil {
+		x.body.Load().stop()
+		x.conn.screen.over.Store(true)
+	}
 }
 
 // rewrite makes the request for the target. ReverseProxy has removed hop-by-hop headers, and X-Forwarded headers,
@@ -178,7 +182,7 @@ func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p.log.Debug("request failed", "target", x.up.host, "status", status, "err", err)
-	if status == http.StatusBadRequest || context.Cause(r.Context()) != nil {
+	if status == http.StatusBadRequest || context.Cause(r.Context()) != nil || x.incomplete() {
 		w.Header().Set("Connection", "close")
 	}
 	w.(*answer).reply(errorPage(status))

@@ -47,6 +47,10 @@ type screen struct {
 	src io.Reader
 	// How an upgrade was answered: the bytes are no HTTP any more, or they still are.
 	tunnel, declined atomic.Bool
+	// over: a request was answered before its body was read to the end, and nothing that follows is read any more. Whoever
+	// still read of the body may have left net/http's decoder in the middle of it, and net/http takes what is there for the
+	// next request.
+	over atomic.Bool
 
 	state  int
 	in     []byte // read and not yet looked at
@@ -64,6 +68,9 @@ var errEarly = errors.New("the client sent too much before its upgrade was answe
 // Read returns the next bytes for net/http.
 func (s *screen) Read(p []byte) (int, error) {
 	for {
+		if s.over.Load() {
+			return 0, io.EOF
+		}
 		if len(s.out) > 0 {
 			n := copy(p, s.out)
 			s.out = s.out[n:]
